@@ -1,0 +1,1 @@
+"""Devices behind Modbus TCP. The only place that imports pymodbus."""

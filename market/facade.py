@@ -1,0 +1,143 @@
+"""The market's front door: ``clear``, ``share`` and ``rules``. Works alone, without a network or a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.errors import MarketError
+from market.book import Book, Context, Meters
+from market.orders import RETAILER, Order, admit
+from market.registry import BidRule, MeterRule, Rule, make_rule, rule_classes, rule_info
+from market.result import Result, RuleInfo, Shared, verify_result, verify_shared
+
+
+def clear(
+    rule: str | Rule | type[Rule],
+    orders: Iterable[Order],
+    *,
+    context: Context | Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Result:
+    """Clear one call market.
+
+    Parameters
+    ----------
+    rule
+        A registered name, a rule class, or a rule with its parameters.
+    orders
+        Any order of the list gives the same result. Unusable orders are left out and listed in
+        ``result.diagnostics["rejections"]`` with a reason code.
+    context
+        Retailer's prices, price band, slot, backstop: a `Context` or a mapping of its fields.
+    **parameters
+        The rule's parameters.
+
+    Returns
+    -------
+    Result
+        Exact; checked against the laws of market-rules 0.6.
+
+    Raises
+    ------
+    MarketError
+        For an unknown rule, a parameter out of range, a rule that takes meters, a rule that is not applicable, or one
+        that breaks a law.
+    """
+    ready = make_rule(rule, parameters)
+    clearing = getattr(ready, "clear", None)
+    if clearing is None:
+        raise MarketError(f"{ready.name} works on meters, not on orders", remedy=f"share({ready.name!r}, net_wh=...)")
+    around = Context.of(context)
+    p_min, p_max = around.band
+    reserved = frozenset({RETAILER}) if around.in_book else frozenset()
+    accepted, rejections = admit(orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved)
+    book = Book.from_orders(accepted)
+    if isinstance(ready, BidRule) and (reason := ready.applicable(book, around)) is not None:
+        raise MarketError(f"{ready.name} is not applicable: {reason}", remedy="choose another rule or change the book")
+    result: Result = clearing(book, around)
+    verify_result(result, book)
+    return replace(
+        result,
+        rule=result.rule or ready.name,
+        diagnostics={**result.diagnostics, "rejections": tuple(rejections), "rejected": len(rejections)},
+    )
+
+
+def _tariff(name: str, value: Any, members: tuple[str, ...]) -> tuple[int, ...]:
+    """One price for all, or a mapping with a price for every member."""
+    if isinstance(value, Mapping):
+        if missing := [m for m in members if m not in value]:
+            raise MarketError(f"{name} has no price for {', '.join(missing)}", remedy="give every member's tariff")
+        return tuple(_whole(f"{name}[{m}]", value[m]) for m in members)
+    return (_whole(name, value),) * len(members)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return int(value.__index__())
+    except (AttributeError, TypeError) as error:
+        raise MarketError(
+            f"{name} is {value!r}, not a whole number",
+            remedy="give energies in Wh and prices in micro-currency per kWh (0.30 EUR/kWh = 300_000)",
+        ) from error
+
+
+def share(
+    rule: str | Rule | type[Rule],
+    net_wh: Mapping[str, int],
+    retail_u: int | Mapping[str, int],
+    feed_in_u: int | Mapping[str, int],
+    *,
+    slot: int = 0,
+    **parameters: Any,
+) -> Shared:
+    """Share one slot's metered energy.
+
+    Parameters
+    ----------
+    rule
+        A registered name, a rule class, or a rule with its parameters.
+    net_wh
+        Member -> net energy [Wh]: positive draws, negative feeds in.
+    retail_u, feed_in_u
+        The retailer's prices [micro-currency per kWh], for all or by member.
+    slot
+        Slot index, for shares that vary in time.
+    **parameters
+        The rule's parameters.
+
+    Returns
+    -------
+    Shared
+        Exact. Exact ties of whole watt-hours go to the member first in ASCII order.
+
+    Raises
+    ------
+    MarketError
+        As `clear`; also for numbers that are not whole, and for a member without a tariff.
+    """
+    ready = make_rule(rule, parameters)
+    if not isinstance(ready, MeterRule):
+        raise MarketError(f"{ready.name} works on orders, not on meters", remedy=f"call clear({ready.name!r}, orders)")
+    members = tuple(sorted(net_wh))
+    meters = Meters(
+        members,
+        tuple(_whole(f"net_wh[{m}]", net_wh[m]) for m in members),
+        _tariff("retail_u", retail_u, members),
+        _tariff("feed_in_u", feed_in_u, members),
+        slot,
+    )
+    if (reason := ready.applicable(meters)) is not None:
+        raise MarketError(f"{ready.name} is not applicable: {reason}", remedy="choose another rule or mend the tariffs")
+    result = ready.share(meters)
+    verify_shared(result, meters)
+    return replace(result, rule=result.rule or ready.name)
+
+
+def rules() -> list[RuleInfo]:
+    """Every registered rule with its declared properties, parameters and source, by name."""
+    return [rule_info(cls) for cls in rule_classes().values()]

@@ -1,0 +1,366 @@
+"""Rules and strategies by name, and the base classes they are written on.
+
+A rule is one file: a frozen dataclass whose fields are its parameters, class variables that declare its properties, and
+a pure ``clear`` (orders) or ``share`` (meters). It becomes known by ``@register_rule``, by the entry-point group
+``peerwatt.rules`` of an installed package, or by a file path (`load_rule_file`). docs/rules.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from fractions import Fraction
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar
+
+from numpy.typing import NDArray
+
+from core.errors import MarketError
+from core.hashing import sha256_hex
+from market.book import Book, BookBatch, Context, Int, Meters
+from market.result import BatchClearing, BatchSharing, Result, RuleInfo, Shared
+
+ENTRY_POINT_GROUP = "peerwatt.rules"
+
+BUDGETS = ("strong", "weak", "none", "deficit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declares:
+    """Properties a rule claims; checks refute a false one (market-rules 6).
+
+    ``budget``: ``strong`` operator surplus 0, ``weak`` >= 0, ``deficit`` <= 0, ``none`` no claim. ``ir``: nobody is
+    worse off (bids: utility >= 0; meters: bill <= stand-alone). ``efficient``: reaches W*. ``scales``: multiplying all
+    energies by a whole number keeps prices and multiplies volume. ``reveals``: what becomes known to whom.
+    """
+
+    truthful_price: bool = False
+    truthful_quantity: bool = False
+    ir: bool = False
+    budget: str = "none"
+    efficient: bool = False
+    needs_network: bool = False
+    multi_round: bool = False
+    scales: bool = True
+    reveals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.budget not in BUDGETS:
+            raise MarketError(f"declared budget is {self.budget!r}", remedy=f"choose one of {', '.join(BUDGETS)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The declaration as a plain mapping."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+class Rule(ABC):
+    """What every rule has. Subclasses are frozen dataclasses; derive from `BidRule` or `MeterRule`."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = ""
+    section: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    meter_based: ClassVar[bool] = False
+    declares: ClassVar[Declares] = Declares()
+
+    @property
+    def pairs(self) -> bool:
+        """Whether the rule says who trades with whom."""
+        return False
+
+
+class BidRule(Rule):
+    """A rule that takes orders."""
+
+    def applicable(self, book: Book, context: Context) -> str | None:
+        """A reason why the rule cannot clear this book, or None."""
+        return None
+
+    @abstractmethod
+    def clear(self, book: Book, context: Context) -> Result:
+        """Clear one slot, exactly. Pure: same book and context, same result."""
+
+    def clear_batch(self, batch: BookBatch) -> BatchClearing:
+        """Clear many slots. Must equal `clear` slot by slot; this default calls it."""
+        from market.rules.by_slot import clear_by_slot
+
+        return clear_by_slot(self, batch)
+
+
+class MeterRule(Rule):
+    """A rule that takes metered net energies; there are no bids."""
+
+    meter_based: ClassVar[bool] = True
+    kind: ClassVar[str] = "pool_with_retailer"
+
+    def applicable(self, meters: Meters) -> str | None:
+        """A reason why the rule cannot share these meters, or None."""
+        return None
+
+    @abstractmethod
+    def share(self, meters: Meters) -> Shared:
+        """Share one slot, exactly. Pure: same meters, same result."""
+
+    def share_batch(
+        self,
+        net_wh: Int,
+        retail_u: Int,
+        feed_in_u: Int,
+        active: NDArray[Any] | None = None,
+        *,
+        members: Sequence[str] | None = None,
+        first_slot: int = 0,
+    ) -> BatchSharing:
+        """Share many slots, arrays of shape (S, M). Must equal `share` slot by slot; this default calls it.
+
+        ``members`` names the columns (needed by rules with parameters per member); exact ties go to the earlier column.
+        """
+        from market.rules.by_slot import share_by_slot
+
+        return share_by_slot(self, net_wh, retail_u, feed_in_u, active, members=members, first_slot=first_slot)
+
+
+def parameter(default: Any, doc: str) -> Any:
+    """A dataclass field of a rule or strategy with its documentation."""
+    if isinstance(default, (dict, list)):
+        return field(default_factory=lambda: default, metadata={"doc": doc})
+    return field(default=default, metadata={"doc": doc})
+
+
+def fraction_parameter(
+    owner: str, name: str, value: Any, low: int | None = None, high: int | None = None, unit: str = ""
+) -> Fraction:
+    """An exact number from an int, Fraction, text such as "1/3", or a float taken by its printed digits.
+
+    Raises
+    ------
+    MarketError
+        Naming the parameter, the reason and the remedy.
+    """
+    span = f"between {low} and {high}" if high is not None else f"of at least {low}" if low is not None else ""
+    remedy = f"give a number {span}{unit}, for example 0.5 or '1/2'".replace("  ", " ")
+    if isinstance(value, bool):
+        raise MarketError(f"{owner}: parameter {name} is {value!r}, not a number", remedy=remedy)
+    try:
+        number = value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise MarketError(f"{owner}: parameter {name} is {value!r}, not a number", remedy=remedy) from error
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise MarketError(f"{owner}: parameter {name} is {value}, out of range", remedy=remedy)
+    return number
+
+
+def choice_parameter(owner: str, name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of ``choices``; MarketError otherwise."""
+    if value not in choices:
+        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy=f"choose one of {', '.join(choices)}")
+    return str(value)
+
+
+def integer_parameter(owner: str, name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """A whole number in a range; MarketError otherwise."""
+    bad = isinstance(value, bool) or not isinstance(value, int)
+    if bad or (low is not None and value < low) or (high is not None and value > high):
+        span = "" if low is None else f" of at least {low}" if high is None else f" between {low} and {high}"
+        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy=f"give a whole number{span}")
+    return int(value)
+
+
+# --- registration -----------------------------------------------------------------------------------------------------
+
+R = TypeVar("R", bound=Rule)
+S = TypeVar("S")
+
+_rules: dict[str, type[Rule]] = {}
+_strategies: dict[str, type[Any]] = {}
+_loaded: set[str] = set()
+
+
+def register_rule(cls: type[R]) -> type[R]:
+    """Class decorator: make a rule known by its ``name``.
+
+    Raises
+    ------
+    MarketError
+        If it is no frozen dataclass on `BidRule` or `MeterRule`, has no name, or another rule has the name.
+    """
+    if not issubclass(cls, (BidRule, MeterRule)):
+        raise MarketError(f"{cls.__name__} is no rule", remedy="derive it from market.registry.BidRule or MeterRule")
+    frozen = getattr(cls, "__dataclass_params__", None)
+    if frozen is None or not frozen.frozen:
+        raise MarketError(f"{cls.__name__} is no frozen dataclass", remedy="put @dataclass(frozen=True) on it")
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name:
+        raise MarketError(f"{cls.__name__} has no name", remedy='add: name: ClassVar[str] = "my_rule"')
+    if name in _rules and (_rules[name].__module__, _rules[name].__qualname__) != (cls.__module__, cls.__qualname__):
+        raise MarketError(f"two rules are named {name!r}", remedy=f"rename {cls.__name__} or {_rules[name].__name__}")
+    _rules[name] = cls
+    return cls
+
+
+def register_strategy(cls: type[S]) -> type[S]:
+    """Class decorator: make a bidding strategy known by its ``name``."""
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name:
+        raise MarketError(f"{cls.__name__} has no name", remedy='add: name: ClassVar[str] = "my_strategy"')
+    _strategies[name] = cls
+    return cls
+
+
+def _load_package(package: str) -> None:
+    """Import every module of a package of ours once; a module whose name starts with "_" is no rule."""
+    if package in _loaded:
+        return
+    module = importlib.import_module(package)
+    for info in pkgutil.iter_modules(module.__path__):
+        if not info.name.startswith("_"):
+            importlib.import_module(f"{package}.{info.name}")
+    _loaded.add(package)
+
+
+def _load_entry_points() -> None:
+    """Import the rules of installed packages once. A plug-in that fails names itself."""
+    if ENTRY_POINT_GROUP in _loaded:
+        return
+    _loaded.add(ENTRY_POINT_GROUP)
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            found = point.load()
+        except Exception as error:
+            raise MarketError(
+                f"plug-in {point.name!r} ({point.value}) could not be loaded: {error}",
+                remedy="mend or uninstall the package that provides it",
+            ) from error
+        if isinstance(found, type) and issubclass(found, Rule):
+            register_rule(found)
+
+
+def rule_classes() -> dict[str, type[Rule]]:
+    """Every known rule by name, sorted."""
+    _load_package("market.rules")
+    _load_entry_points()
+    return dict(sorted(_rules.items()))
+
+
+def rule_class(name: str) -> type[Rule]:
+    """The rule called ``name``; MarketError naming the known ones otherwise."""
+    known = rule_classes()
+    if name not in known:
+        raise MarketError(f"there is no rule named {name!r}", remedy=f"known rules: {', '.join(known)}")
+    return known[name]
+
+
+def make_rule(rule: str | Rule | type[Rule], parameters: Mapping[str, Any] | None = None) -> Rule:
+    """A rule with its parameters, from a name, a class, or a ready rule (which takes no further parameters).
+
+    Raises
+    ------
+    MarketError
+        For an unknown name, an unknown parameter, or a value out of range.
+    """
+    given = dict(parameters or {})
+    if isinstance(rule, Rule):
+        if given:
+            raise MarketError(
+                f"{rule.name} already has its parameters", remedy="pass the class or the name to give parameters"
+            )
+        return rule
+    cls = rule_class(rule) if isinstance(rule, str) else rule
+    made: Rule = _construct(cls, cls.name, given)
+    return made
+
+
+def _construct(cls: type[Any], name: str, given: Mapping[str, Any]) -> Any:
+    known = [f.name for f in dataclasses.fields(cls)]
+    if unknown := sorted(set(given) - set(known)):
+        listed = ", ".join(known) if known else "none"
+        raise MarketError(f"{name} has no parameter {', '.join(unknown)}", remedy=f"its parameters are: {listed}")
+    return cls(**given)
+
+
+def strategy_classes() -> dict[str, type[Any]]:
+    """Every known bidding strategy by name, sorted."""
+    _load_package("market.strategies")
+    return dict(sorted(_strategies.items()))
+
+
+def make_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """A bidding strategy (`market.strategies.base.Strategy`) with its parameters; MarketError as `make_rule`."""
+    known = strategy_classes()
+    if name not in known:
+        raise MarketError(f"there is no strategy named {name!r}", remedy=f"known strategies: {', '.join(known)}")
+    return _construct(known[name], name, dict(parameters or {}))
+
+
+def rule_info(cls: type[Rule]) -> RuleInfo:
+    """What ``rules()`` tells of a rule."""
+    parameters: dict[str, Mapping[str, Any]] = {}
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default = f.default if f.default is not MISSING else None
+        if f.default_factory is not MISSING:
+            default = f.default_factory()
+        parameters[f.name] = {"default": default, "doc": f.metadata.get("doc", "")}
+    pairs = any(r.pairs for r in _sample(cls))
+    declares = {**cls.declares.as_dict(), "meter_based": cls.meter_based}
+    return RuleInfo(
+        name=cls.name,
+        version=cls.version,
+        summary=cls.summary,
+        section=cls.section,
+        source=cls.source,
+        meter_based=cls.meter_based,
+        pairs=pairs,
+        declares=declares,
+        parameters=parameters,
+    )
+
+
+def _sample(cls: type[Rule]) -> list[Rule]:
+    """The rule with default parameters, where it has defaults for all."""
+    try:
+        return [cls()]
+    except (TypeError, MarketError):
+        return []
+
+
+def load_rule_file(path: str | Path) -> list[type[Rule]]:
+    """Register the rules of one Python file and return them.
+
+    Raises
+    ------
+    MarketError
+        If the file is missing, cannot be run, or registers no rule; with the reason and the remedy.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MarketError(f"there is no rule file {file}", remedy="check the path; it must be a .py file")
+    name = f"peerwatt_rule_file_{sha256_hex(str(file.resolve()).encode())[:16]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise MarketError(f"{file} is no Python file", remedy="a rule file ends in .py")
+    before = dict(rule_classes())
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except MarketError:
+        sys.modules.pop(name, None)
+        raise
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise MarketError(
+            f"{file} could not be run: {type(error).__name__}: {error}", remedy="run it with python to see where"
+        ) from error
+    found = [c for n, c in _rules.items() if c.__module__ == name or before.get(n) is not c]
+    if not found:
+        raise MarketError(f"{file} registers no rule", remedy="decorate the rule's class with @register_rule")
+    return found

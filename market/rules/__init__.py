@@ -1,0 +1,1 @@
+"""One file per market rule. Every module here is imported when rules are looked up by name; ``_`` marks helpers."""

@@ -1,0 +1,170 @@
+"""The slow road of a batch: a rule's exact single-slot function called for every slot.
+
+For rules without compiled code, and for numbers that do not fit 64 bits. It is also what compiled code is tested
+against.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import MarketError
+from market.book import BookBatch, Int, Meters
+from market.orders import RETAILER
+from market.result import BatchClearing, BatchSharing, Exact, Money, Trade, TradeBatch
+
+if TYPE_CHECKING:
+    from market.registry import BidRule, MeterRule
+
+_INT64 = 2**63
+
+
+def exact_column(values: Any, shape: tuple[int, ...]) -> Exact:
+    """An int64 array where all values fit, otherwise Python integers in an object array."""
+    flat = [int(v) for v in values]
+    if all(-_INT64 <= v < _INT64 for v in flat):
+        return np.array(flat, np.int64).reshape(shape)
+    out = np.empty(len(flat), object)
+    out[:] = flat
+    return out.reshape(shape)
+
+
+def trade_columns(rows: Sequence[tuple[int, int, int, int, int, int]]) -> TradeBatch:
+    """Columns from rows (slot, buyer column, seller column, Wh, price numerator, price denominator)."""
+    columns = np.array(rows, np.int64).reshape(-1, 6).T
+    return TradeBatch(*(np.ascontiguousarray(c) for c in columns))
+
+
+def over(values: Sequence[Money]) -> tuple[list[int], int]:
+    """Numerators of exact values over their least common denominator."""
+    den = math.lcm(*(Fraction(v).denominator for v in values)) if values else 1
+    return [int(v * den) for v in values], den
+
+
+def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
+    """`BidRule.clear` for every row of a batch."""
+    n_slots, n = batch.n_slots, batch.n_orders
+    fill = np.zeros((n_slots, n), np.int64)
+    price_num, price_den = np.zeros(n_slots, np.int64), np.ones(n_slots, np.int64)
+    has_price = np.zeros(n_slots, np.bool_)
+    imports, exports = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
+    pay: list[int] = []
+    dens: list[int] = []
+    retailer: list[int] = []
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    for s in range(n_slots):
+        book, context, columns = batch.row(s)
+        if (reason := rule.applicable(book, context)) is not None:
+            raise MarketError(f"{rule.name}, slot {context.slot}: {reason}", remedy="choose another rule")
+        result = rule.clear(book, context)
+        where = dict(zip(book.order_ids, columns, strict=True))
+        for oid, wh in result.fills.items():
+            fill[s, where[oid]] = wh
+        paid: list[Money] = [0] * n
+        by_order = result.order_payments
+        if not by_order:  # a rule that pays per agent: book it on the agent's first order
+            first = {a: oid for oid, a in reversed(list(zip(book.order_ids, book.agent_ids, strict=True)))}
+            by_order = {first[a]: p for a, p in result.payments.items() if a in first}
+        for oid, p in by_order.items():
+            paid[where[oid]] = p
+        nums, den = over([*paid, result.payments.get(RETAILER, 0)])
+        pay += nums[:-1]
+        retailer.append(nums[-1])
+        dens.append(den)
+        imports[s], exports[s] = result.import_wh, result.export_wh
+        if result.price is not None:
+            price_num[s], price_den[s], has_price[s] = result.price.numerator, result.price.denominator, True
+        rows += _trade_rows(s, result.trades, where)
+    return BatchClearing(
+        fill_wh=fill,
+        price_num=price_num,
+        price_den=price_den,
+        has_price=has_price,
+        pay_num=exact_column(pay, (n_slots, n)),
+        pay_den=exact_column(dens, (n_slots,)),
+        trades=trade_columns(rows) if rule.pairs else None,
+        kind="bilateral" if rule.pairs else "pool",
+        import_wh=imports,
+        export_wh=exports,
+        retailer_num=exact_column(retailer, (n_slots,)),
+    )
+
+
+def _trade_rows(slot: int, trades: Sequence[Trade], where: dict[str, int]) -> list[tuple[int, int, int, int, int, int]]:
+    return [
+        (slot, where.get(t.buy_id, -1), where.get(t.sell_id, -1), t.e_wh, t.price_u.numerator, t.price_u.denominator)
+        for t in trades
+    ]
+
+
+def meters_of_row(
+    net_wh: Int, retail_u: Int, feed_in_u: Int, active: NDArray[Any] | None, s: int, names: Sequence[str], slot: int
+) -> tuple[Meters, list[int]]:
+    """One slot's active members as `Meters`, and their columns."""
+    columns = [i for i in range(net_wh.shape[1]) if active is None or active[s, i]]
+    meters = Meters(
+        tuple(names[i] for i in columns),
+        tuple(int(net_wh[s, i]) for i in columns),
+        tuple(int(retail_u[s, i]) for i in columns),
+        tuple(int(feed_in_u[s, i]) for i in columns),
+        slot,
+    )
+    return meters, columns
+
+
+def share_by_slot(
+    rule: MeterRule,
+    net_wh: Int,
+    retail_u: Int,
+    feed_in_u: Int,
+    active: NDArray[Any] | None,
+    *,
+    members: Sequence[str] | None,
+    first_slot: int,
+) -> BatchSharing:
+    """`MeterRule.share` for every row of a batch."""
+    n_slots, n = net_wh.shape
+    names = [f"{i:09d}" for i in range(n)] if members is None else list(members)
+    local = np.zeros((n_slots, n), np.int64)
+    price_num, price_den = np.zeros(n_slots, np.int64), np.ones(n_slots, np.int64)
+    has_price = np.zeros(n_slots, np.bool_)
+    pay: list[int] = []
+    dens: list[int] = []
+    retailer: list[int] = []
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    for s in range(n_slots):
+        meters, columns = meters_of_row(net_wh, retail_u, feed_in_u, active, s, names, first_slot + s)
+        if (reason := rule.applicable(meters)) is not None:
+            raise MarketError(f"{rule.name}, slot {meters.slot}: {reason}", remedy="choose another rule or tariff")
+        shared = rule.share(meters)
+        where = dict(zip(meters.members, columns, strict=True))
+        paid: list[Money] = [0] * n
+        source = shared.diagnostics["local_payments"] if rule.kind == "contract" else shared.payments
+        for member, c in where.items():
+            local[s, c] = shared.local_wh.get(member, 0)
+            paid[c] = source.get(member, 0)
+        nums, den = over([*paid, 0 if rule.kind == "contract" else shared.retailer_u])
+        pay += nums[:-1]
+        retailer.append(nums[-1])
+        dens.append(den)
+        price = shared.diagnostics.get("local_price_u")
+        if price is not None:
+            price_num[s], price_den[s], has_price[s] = price.numerator, price.denominator, True
+        rows += _trade_rows(s, shared.trades, where)
+    return BatchSharing(
+        kind=rule.kind,
+        local_wh=local,
+        pay_num=exact_column(pay, (n_slots, n)),
+        pay_den=exact_column(dens, (n_slots,)),
+        retailer_num=exact_column(retailer, (n_slots,)),
+        price_num=price_num,
+        price_den=price_den,
+        has_price=has_price,
+        trades=trade_columns(rows) if rule.pairs else None,
+    )

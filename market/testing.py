@@ -1,0 +1,359 @@
+"""The conformance kit for rules: ``check_rule(MyRule)`` in a plug-in's own tests.
+
+It tries awkward and random books (or meters) and raises ``AssertionError`` with the book in hand when a law of
+market-rules 0.6, or a property the rule declares, is broken. Deterministic: equal arguments try equal books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from core.errors import MarketError
+from core.keyed_random import keyed_generator
+from market.book import Book, BookBatch, Context, Meters
+from market.facade import clear, share
+from market.orders import Order, Side
+from market.registry import BidRule, MeterRule, Rule, make_rule
+from market.result import BatchClearing, BatchSharing, Result, Shared
+
+HUGE_WH = 10**6
+"""From here on compiled code may hand a batch to the exact slow road."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was tried: checks by name -> number of books; ``skipped`` books the rule is not applicable to."""
+
+    rule: str
+    checks: Mapping[str, int]
+    skipped: int
+
+
+class _Count:
+    def __init__(self) -> None:
+        self.checks: dict[str, int] = {}
+        self.skipped = 0
+
+    def ok(self, name: str, truth: bool, message: Callable[[], str]) -> None:
+        self.checks[name] = self.checks.get(name, 0) + 1
+        if not truth:
+            raise AssertionError(f"{name}: {message()}")
+
+
+def check_rule(rule: str | Rule | type[Rule], *, seed: int = 0, books: int = 60, **parameters: Any) -> CheckReport:
+    """Check a rule against the laws of every result and against what it declares.
+
+    Parameters
+    ----------
+    rule
+        A registered name, a rule class, or a rule with its parameters.
+    seed, books
+        Key and number of the random books tried beside the awkward ones.
+    **parameters
+        The rule's parameters.
+
+    Returns
+    -------
+    CheckReport
+
+    Raises
+    ------
+    AssertionError
+        Naming the property and the book that refutes it.
+    """
+    ready = make_rule(rule, parameters)
+    count = _Count()
+    if isinstance(ready, BidRule):
+        _check_bids(ready, count, seed, books)
+    elif isinstance(ready, MeterRule):
+        _check_meters(ready, count, seed, books)
+    return CheckReport(ready.name, count.checks, count.skipped)
+
+
+# --- rules that take orders -------------------------------------------------------------------------------------------
+
+
+def order(name: str, side: Side, e_wh: int, price_u: int, t: int = 0) -> Order:
+    """A short way to write an order whose agent has its name."""
+    return Order(order_id=name, agent_id=name, side=side, e_wh=e_wh, price_u=price_u, t=t)
+
+
+def awkward_books() -> list[list[Order]]:
+    """Books at the edges: empty, one-sided, zero quantities, equal prices, negative and extreme prices."""
+    buy, sell = Side.BUY, Side.SELL
+    return [
+        [],
+        [order("b", buy, 5, 10)],
+        [order("s", sell, 5, 10)],
+        [order("b", buy, 0, 10), order("s", sell, 0, 1)],
+        [order("b", buy, 5, 10), order("s", sell, 0, 1)],
+        [order("b", buy, 5, 9), order("s", sell, 5, 10)],
+        [order("b", buy, 5, 10), order("s", sell, 5, 10)],
+        [order(f"b{i}", buy, 3 + i, 10, t=i) for i in range(4)] + [order(f"s{i}", sell, 2, 10) for i in range(3)],
+        [order(f"b{i}", buy, 7, 300_000) for i in range(3)] + [order(f"s{i}", sell, 10, 80_000) for i in range(2)],
+        [order("b0", buy, 4, -5), order("b1", buy, 4, 0), order("s0", sell, 6, -20), order("s1", sell, 6, -5)],
+        [order("b", buy, 10**12, 2**40), order("s", sell, 10**12 + 1, -(2**40))],
+        [order("b", buy, 1, 1), order("s", sell, 10**9, 0)],
+    ]
+
+
+def random_book(rng: np.random.Generator) -> list[Order]:
+    """A random book of unit-agent orders in which equal prices are common."""
+    book: list[Order] = []
+    top = int(rng.choice([3, 20, 1000]))
+    for side, letter in ((Side.BUY, "b"), (Side.SELL, "s")):
+        for i in range(int(rng.integers(0, 7))):
+            e_wh, price = int(rng.integers(0, 60)), int(rng.integers(-2, top + 1))
+            book.append(order(f"{letter}{i}", side, e_wh, price, t=int(rng.integers(0, 3))))
+    return book
+
+
+def _contexts(rng: np.random.Generator) -> list[Context]:
+    slot = int(rng.integers(0, 100_000))
+    feed_in = int(rng.integers(-2, 10))
+    wide = {"p_min_u": -(2**62), "p_max_u": 2**62}
+    return [
+        Context(slot=slot),
+        Context(slot=slot, retail_u=feed_in + int(rng.integers(0, 10)), feed_in_u=feed_in, backstop="in_book", **wide),
+    ]
+
+
+def _check_bids(rule: BidRule, count: _Count, seed: int, books: int) -> None:
+    rng = keyed_generator(seed, "check_rule", rule.name)
+    tried = awkward_books() + [random_book(rng) for _ in range(books)]
+    # huge numbers have a batch of their own: one would send every slot beside it down the slow road
+    batches: dict[tuple[bool, bool], list[tuple[list[Order], Context]]] = {}
+    for orders in tried:
+        for context in _contexts(rng):
+            if rule.applicable(Book.from_orders(orders), context) is not None:
+                count.skipped += 1
+                continue
+            result = _cleared(rule, orders, context, count)
+            _check_agents(rule, orders, result, count)
+            _check_same(rule, orders, context, result, count, rng)
+            huge = any(o.e_wh >= HUGE_WH for o in orders)
+            batches.setdefault((context.in_book, huge), []).append((orders, context))
+    for pairs in batches.values():
+        _check_batch(rule, pairs, count)
+
+
+def _cleared(rule: BidRule, orders: list[Order], context: Context, count: _Count) -> Result:
+    """Energy balance and sums are checked by `clear` itself; here they are counted, and breaking them is a failure."""
+    try:
+        result = clear(rule, orders, context=context)
+    except MarketError as error:
+        raise AssertionError(f"laws of every result: {error}\n{orders}\n{context}") from error
+    count.ok("energy balance and sums", True, str)
+    surplus = Fraction(result.surplus_u)
+    budget = rule.declares.budget
+    sound = {"strong": surplus == 0, "weak": surplus >= 0, "deficit": surplus <= 0, "none": True}[budget]
+    count.ok(f"budget {budget}", sound, lambda: f"operator keeps {surplus}\n{orders}\n{context}")
+    return result
+
+
+def _check_agents(rule: BidRule, orders: list[Order], result: Result, count: _Count) -> None:
+    """Nobody pays more than it bid for, nor gets less than it asked."""
+    if not rule.declares.ir:
+        return
+    value: dict[str, Fraction] = {}
+    for o in orders:
+        gain = Fraction(int(o.side) * o.price_u * result.fills.get(o.order_id, 0), 1000)
+        value[o.agent_id] = value.get(o.agent_id, Fraction(0)) + gain
+    for agent, gain in value.items():
+        paid = result.payments.get(agent, 0)
+        count.ok("individual rationality", gain >= paid, lambda a=agent, g=gain, p=paid: (  # type: ignore[misc]
+            f"{a} values its fills at {g} and pays {p}\n{orders}"))  # fmt: skip
+
+
+def _check_same(
+    rule: BidRule, orders: list[Order], context: Context, result: Result, count: _Count, rng: np.random.Generator
+) -> None:
+    """Determinism, unchanged input, order of the list, scaling of quantities."""
+    before = list(orders)
+    again = clear(rule, orders, context=context)
+    count.ok("determinism", again == result, lambda: f"two runs differ\n{orders}\n{context}")
+    count.ok("input unchanged", before == orders, lambda: f"the book was changed\n{before}\n{orders}")
+    mixed = [orders[i] for i in rng.permutation(len(orders))]
+    shuffled = clear(rule, mixed, context=context)
+    count.ok("permutation", shuffled == result, lambda: f"the order of the list matters\n{orders}\n{context}")
+    if rule.declares.scales:
+        scaled = clear(rule, [replace(o, e_wh=1000 * o.e_wh) for o in orders], context=context)
+        # whole watt-hours move by less than one when shares are rational; volume, welfare and price scale exactly
+        same = (scaled.volume_wh, scaled.welfare_u, scaled.price) == (
+            1000 * result.volume_wh, 1000 * result.welfare_u, result.price)  # fmt: skip
+        count.ok("scaling", same, lambda: f"1000 times the energy is another market\n{orders}\n{context}")
+
+
+def _check_batch(rule: BidRule, pairs: list[tuple[list[Order], Context]], count: _Count) -> None:
+    """``clear_batch`` equals ``clear`` slot by slot; ids share columns, so arrival must be equal across slots."""
+    first = 40
+    books = [[replace(o, t=len(o.order_id) + ord(o.order_id[0])) for o in orders] for orders, _ in pairs]
+    contexts = [replace(c, slot=first + s) for s, (_, c) in enumerate(pairs)]
+    if not books:
+        return
+    batch = BookBatch.of(books, first_slot=first, contexts=contexts)
+    cleared = rule.clear_batch(batch)
+    for s in range(batch.n_slots):
+        book, context, columns = batch.row(s)
+        result = rule.clear(book, context)
+        count.ok("clear == clear_batch", batch_row(cleared, s, book, columns) == result_row(result, book),
+                 lambda s=s, b=book: f"slot {s} differs\n{b}")  # type: ignore[misc]  # fmt: skip
+
+
+def batch_row(cleared: BatchClearing, s: int, book: Book, columns: list[int]) -> dict[str, Any]:
+    """One slot of a batch in the terms of `result_row`."""
+    den = int(cleared.pay_den[s])
+    names = dict(zip(columns, book.order_ids, strict=True))
+    trades: list[tuple[Any, ...]] = []
+    if cleared.trades is not None:
+        t = cleared.trades
+        for k in np.flatnonzero(t.slot == s):
+            buy, sell = names.get(int(t.buy_order[k]), "retailer"), names.get(int(t.sell_order[k]), "retailer")
+            trades.append((buy, sell, int(t.e_wh[k]), Fraction(int(t.price_num[k]), int(t.price_den[k]))))
+    agents: dict[str, Fraction] = {}
+    for c, agent in zip(columns, book.agent_ids, strict=True):
+        agents[agent] = agents.get(agent, Fraction(0)) + Fraction(int(cleared.pay_num[s, c]), den)
+    has_price = bool(cleared.has_price[s])
+    return {
+        "fills": {names[c]: int(cleared.fill_wh[s, c]) for c in columns if cleared.fill_wh[s, c]},
+        "payments": {a: p for a, p in agents.items() if p},
+        "price": Fraction(int(cleared.price_num[s]), int(cleared.price_den[s])) if has_price else None,
+        "trades": trades,
+        "import": int(cleared.import_wh[s]),
+        "export": int(cleared.export_wh[s]),
+        "retailer": Fraction(int(cleared.retailer_num[s]), den),
+    }
+
+
+def result_row(result: Result, book: Book) -> dict[str, Any]:
+    """The comparable part of a single result."""
+    agents = set(book.agent_ids)
+    return {
+        "fills": {x: wh for x, wh in result.fills.items() if wh},
+        "payments": {a: Fraction(p) for a, p in result.payments.items() if p and a in agents},
+        "price": result.price,
+        "trades": [(t.buy_id, t.sell_id, t.e_wh, t.price_u) for t in result.trades],
+        "import": result.import_wh,
+        "export": result.export_wh,
+        "retailer": sum((Fraction(p) for a, p in result.payments.items() if a not in agents), Fraction(0)),
+    }
+
+
+# --- rules that take meters -------------------------------------------------------------------------------------------
+
+
+def awkward_meters() -> list[list[int]]:
+    """Net energies at the edges: nobody, zeros, one side, exactly balanced, very uneven."""
+    return [
+        [],
+        [0, 0],
+        [5],
+        [-5],
+        [3, 4],
+        [-3, -4],
+        [4, 3, -7],
+        [4, 3, -5],
+        [4, -9],
+        [1, 1, 1, -1],
+        [10**9, -1, -1],
+        [7, 7, 7, -10],
+    ]
+
+
+def _check_meters(rule: MeterRule, count: _Count, seed: int, books: int) -> None:
+    rng = keyed_generator(seed, "check_rule", rule.name)
+    tried = awkward_meters()
+    for _ in range(books):
+        tried.append([int(n) for n in rng.integers(-60, 60, int(rng.integers(0, 8)))])
+    rows: list[tuple[list[int], int, int]] = []
+    for nets in tried:
+        feed_in = int(rng.integers(0, 100_000))
+        retail = feed_in + int(rng.integers(0, 300_000))
+        net = {f"m{i}": n for i, n in enumerate(nets)}
+        meters = Meters(tuple(net), tuple(nets), (retail,) * len(nets), (feed_in,) * len(nets))
+        if rule.applicable(meters) is not None:
+            count.skipped += 1
+            continue
+        shared = _shared(rule, net, retail, feed_in, count)
+        again = share(rule, dict(reversed(net.items())), retail, feed_in)
+        count.ok("permutation", again == shared, lambda n=net: f"the order of members matters\n{n}")  # type: ignore[misc]
+        rows.append((nets, retail, feed_in))
+    _check_share_batch(rule, [row for row in rows if max(map(abs, row[0]), default=0) < HUGE_WH], count)
+    _check_share_batch(rule, [row for row in rows if max(map(abs, row[0]), default=0) >= HUGE_WH], count)
+
+
+def _shared(rule: MeterRule, net: dict[str, int], retail: int, feed_in: int, count: _Count) -> Shared:
+    before = dict(net)
+    try:
+        shared = share(rule, net, retail, feed_in)
+    except MarketError as error:
+        raise AssertionError(f"laws of every result: {error}\n{net}") from error
+    count.ok("energy balance and sums", True, str)
+    count.ok("input unchanged", before == net, lambda: f"the meters were changed\n{before}\n{net}")
+    count.ok("determinism", share(rule, net, retail, feed_in) == shared, lambda: f"two runs differ\n{net}")
+    surplus, budget = Fraction(shared.surplus_u), rule.declares.budget
+    sound = {"strong": surplus == 0, "weak": surplus >= 0, "deficit": surplus <= 0, "none": True}[budget]
+    count.ok(f"budget {budget}", sound, lambda: f"operator keeps {surplus}\n{net} {retail} {feed_in}")
+    if rule.declares.ir:
+        for m, paid in shared.payments.items():
+            alone = shared.standalone_u[m]
+            count.ok("individual rationality", paid <= alone, lambda m=m, p=paid, a=alone: (  # type: ignore[misc]
+                f"{m} pays {p}, alone {a}\n{net} {retail} {feed_in}"))  # fmt: skip
+    return shared
+
+
+def _check_share_batch(rule: MeterRule, rows: list[tuple[list[int], int, int]], count: _Count) -> None:
+    """``share_batch`` equals ``share`` slot by slot, members outside the market left out."""
+    width = max((len(nets) for nets, _, _ in rows), default=0)
+    if not width:
+        return
+    net = np.zeros((len(rows), width), np.int64)
+    active = np.zeros(net.shape, np.bool_)
+    retail, feed_in = np.zeros(net.shape, np.int64), np.zeros(net.shape, np.int64)
+    for s, (nets, r, f) in enumerate(rows):
+        net[s, : len(nets)], active[s, : len(nets)] = nets, True
+        net[s, len(nets) :] = 999  # readings of members outside the market must not matter
+        retail[s], feed_in[s] = r, f
+    names = [f"m{i}" for i in range(width)]
+    batch = rule.share_batch(net, retail, feed_in, active, members=names)
+    for s, (nets, r, f) in enumerate(rows):
+        single = share(rule, {f"m{i}": n for i, n in enumerate(nets)}, r, f, slot=s)
+        count.ok("share == share_batch", shared_batch_row(batch, s, names) == shared_row(single, batch.kind),
+                 lambda s=s, n=nets: f"slot {s} differs\n{n}")  # type: ignore[misc]  # fmt: skip
+
+
+def shared_batch_row(batch: BatchSharing, s: int, names: list[str]) -> dict[str, Any]:
+    """One slot of a batch in the terms of `shared_row`."""
+    den = int(batch.pay_den[s])
+    has_price = bool(batch.has_price[s])
+    trades: list[tuple[Any, ...]] = []
+    if batch.trades is not None:
+        t = batch.trades
+        for k in np.flatnonzero(t.slot == s):
+            pair = names[int(t.buy_order[k])], names[int(t.sell_order[k])]
+            trades.append((*pair, int(t.e_wh[k]), Fraction(int(t.price_num[k]), int(t.price_den[k]))))
+    return {
+        "local": {m: int(wh) for m, wh in zip(names, batch.local_wh[s], strict=True) if wh},
+        "payments": {m: Fraction(int(p), den) for m, p in zip(names, batch.pay_num[s], strict=True) if p},
+        "retailer": Fraction(int(batch.retailer_num[s]), den),
+        "price": Fraction(int(batch.price_num[s]), int(batch.price_den[s])) if has_price else None,
+        "trades": trades,
+    }
+
+
+def shared_row(shared: Shared, kind: str) -> dict[str, Any]:
+    """The comparable part of a single result; of a contract only the local energy is paid for here."""
+    contract = kind == "contract"
+    source = shared.diagnostics["local_payments"] if contract else shared.payments
+    return {
+        "local": {m: wh for m, wh in shared.local_wh.items() if wh},
+        "payments": {m: Fraction(p) for m, p in source.items() if p},
+        "retailer": Fraction(0) if contract else Fraction(shared.retailer_u),
+        "price": shared.diagnostics.get("local_price_u"),
+        "trades": [(t.buy_id, t.sell_id, t.e_wh, t.price_u) for t in shared.trades],
+    }

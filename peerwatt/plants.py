@@ -1,0 +1,206 @@
+"""The plant port: what is told to do something, and tells what it did. Models here; devices stand beside them.
+
+Only ``Clock`` and ``Plant`` differ between contexts. A plant is chosen per building: here either the model on arrays or,
+for a battery, an emulated device behind Modbus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peerwatt.messages import Flows, Forecast, Observation, SetPoints, Window
+from peerwatt.system import Demand, ProfileAssets, System
+
+if TYPE_CHECKING:
+    from grid.assets.battery import BatteryFlows, BatteryState
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+Arrays = dict[str, np.ndarray]
+
+
+class Plant(Protocol):
+    """What the slot cycle needs of the physical (or modelled) world."""
+
+    def observe(self) -> Observation:
+        """The state when a window opens."""
+
+    def forecast(self, window: Window) -> Forecast:
+        """What will be drawn and generated in ``window`` (perfect knowledge)."""
+
+    def apply(self, set_points: SetPoints, window: Window) -> None:
+        """Hand over set-points for ``window``; acknowledged, or a DeviceError."""
+
+    def measure(self, window: Window) -> Flows:
+        """What flowed in ``window``, once it is over."""
+
+    def checkpoint(self) -> Arrays:
+        """The plant's state, so that a run can be resumed."""
+
+    def restore(self, arrays: Arrays) -> None:
+        """Return to a state that ``checkpoint`` gave."""
+
+
+class BatteryBank(Protocol):
+    """The batteries of a plant: models on arrays, or some of them devices."""
+
+    def state(self) -> BatteryState:
+        """State of each battery (K,)."""
+
+    def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
+        """Carry out requests (S, K) and say what was done."""
+
+    def checkpoint(self) -> Arrays:
+        """State as arrays."""
+
+    def restore(self, arrays: Arrays) -> None:
+        """Return to a state."""
+
+
+class ProfileFollower:
+    """Integer Wh of assets that follow profiles, rounded with a remainder that is carried and never dropped."""
+
+    def __init__(self, assets: ProfileAssets, n_buildings: int) -> None:
+        self._assets = assets
+        self._n_buildings = n_buildings
+        self.remainder = np.zeros(len(assets.building), np.float64)
+
+    def follow(self, profile_values: Float) -> Int:
+        """Energy by building (S, B) [Wh] of the next slots; ``profile_values`` has a column per profile."""
+        from grid.assets.quantise import scaled_wh, sum_by_building
+
+        e_wh, self.remainder = scaled_wh(profile_values, self._assets.profile, self._assets.scale, self.remainder)
+        return sum_by_building(e_wh, self._assets.building, self._n_buildings)
+
+
+def reactive_kvar(demand: Demand, profile_values: Float, n_buildings: int, hours: float) -> Float:
+    """Mean reactive power by building (S, B) [kvar], + absorbs."""
+    q = np.zeros((len(profile_values), n_buildings))
+    series = profile_values[:, demand.reactive.profile] * (demand.reactive.scale / hours)
+    for column, building in enumerate(demand.reactive.building):
+        q[:, building] += series[:, column]
+    return q
+
+
+class ModelPlant:
+    """Models on arrays: profiles, batteries by an exact integer kernel, cars by their sessions."""
+
+    def __init__(self, system: System, batteries: BatteryBank) -> None:
+        from grid.assets.ev import initial_ev_state
+
+        self._system = system
+        self._batteries = batteries
+        n = system.n_buildings
+        self._load = ProfileFollower(system.demand.load, n)
+        self._heat_pump = ProfileFollower(system.demand.heat_pump, n)
+        self._pv = ProfileFollower(system.demand.pv, n)
+        self._ev = initial_ev_state(system.chargers.sessions)
+        self._due: tuple[Window, Forecast, Float] | None = None
+        self._told: SetPoints | None = None
+
+    def observe(self) -> Observation:
+        """State of batteries and cars."""
+        return Observation(battery=self._batteries.state(), ev=self._ev)
+
+    def forecast(self, window: Window) -> Forecast:
+        """What the profiles say of the window; asked for once per window."""
+        values = self._system.profiles.window(window.first, window.n)
+        expected = Forecast(
+            load_wh=self._load.follow(values),
+            heat_pump_wh=self._heat_pump.follow(values),
+            pv_wh=self._pv.follow(values),
+        )
+        system = self._system
+        q_kvar = reactive_kvar(system.demand, values, system.n_buildings, system.grid.hours)
+        self._due = (window, expected, q_kvar)
+        return expected
+
+    def apply(self, set_points: SetPoints, window: Window) -> None:
+        """Models always take what they are told; limits are theirs to keep in ``measure``."""
+        self._told = set_points
+
+    def measure(self, window: Window) -> Flows:
+        """Step every asset through the window."""
+        from grid.assets.ev import step_evs
+        from grid.assets.quantise import sum_by_building
+
+        if self._due is None or self._told is None or self._due[0] != window:
+            raise RuntimeError("measure comes after forecast and apply of the same window")
+        _, expected, q_kvar = self._due
+        told = self._told
+        system = self._system
+        n = system.n_buildings
+        ev, self._ev = step_evs(system.chargers.columns, system.chargers.sessions, self._ev, window.first, told.ev_wh)
+        battery = self._batteries.run(told.battery_wh, system.grid.length_s)
+        home = system.storage.columns.building
+        car = system.chargers.columns.building
+        self._due = self._told = None
+        return Flows(
+            load_wh=expected.load_wh,
+            heat_pump_wh=expected.heat_pump_wh,
+            pv_wh=expected.pv_wh - told.curtail_wh,
+            curtailed_wh=told.curtail_wh,
+            ev_wh=sum_by_building(ev.charge_wh, car, n),
+            charge_wh=sum_by_building(battery.charge_wh, home, n),
+            discharge_wh=sum_by_building(battery.discharge_wh, home, n),
+            stored_wh=sum_by_building(battery.e_start_wh, home, n),
+            undelivered_wh=sum_by_building(ev.undelivered_wh, car, n),
+            q_kvar=q_kvar,
+        )
+
+    def checkpoint(self) -> Arrays:
+        """All remainders, stored energies and progress of cars."""
+        arrays = {f"battery.{k}": v for k, v in self._batteries.checkpoint().items()}
+        arrays |= {f"ev.{f.name}": getattr(self._ev, f.name) for f in fields(self._ev)}
+        followers = {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}
+        return arrays | {f"remainder.{k}": f.remainder for k, f in followers.items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Return to a state that ``checkpoint`` gave."""
+        from grid.assets.ev import EvState
+
+        self._batteries.restore(_below(arrays, "battery."))
+        self._ev = EvState(**_below(arrays, "ev."))
+        for name, follower in {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}.items():
+            follower.remainder = arrays[f"remainder.{name}"]
+
+
+class ModelBatteries:
+    """Batteries as columns, stepped by one compiled kernel."""
+
+    def __init__(self, system: System) -> None:
+        self._columns = system.storage.columns
+        self._state = system.storage.initial
+
+    def state(self) -> BatteryState:
+        """State of each battery (K,)."""
+        return self._state
+
+    def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
+        """Carry out requests (S, K); what is out of limits is clipped."""
+        from grid.assets.battery import step_batteries
+
+        flows, self._state = step_batteries(self._columns, self._state, request_wh)
+        return flows
+
+    def follow(self, stored_wh: Int) -> None:
+        """Take over stored energies (K,) that were measured; remainders stay."""
+        self._state = replace(self._state, e_wh=stored_wh)
+
+    def checkpoint(self) -> Arrays:
+        """Stored energies and exact remainders."""
+        return {f.name: getattr(self._state, f.name) for f in fields(self._state)}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Return to a state."""
+        from grid.assets.battery import BatteryState
+
+        self._state = BatteryState(**arrays)
+
+
+def _below(arrays: Arrays, prefix: str) -> Arrays:
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}

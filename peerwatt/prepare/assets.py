@@ -1,0 +1,109 @@
+"""Assets of all buildings as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
+from peerwatt.scenario.expansion import is_community
+from peerwatt.scenario.models import Building, Scenario
+from peerwatt.system import Chargers, Demand, ProfileAssets, Storage
+
+if TYPE_CHECKING:
+    from core import SlotGrid
+    from grid.profiles import ProfileTable
+
+A = TypeVar("A")
+
+
+def assets_of(buildings: tuple[Building, ...], kind: type[A] | tuple[type[A], ...]) -> Iterator[tuple[int, A]]:
+    """Building index and asset of every asset of a kind, in the order of the buildings."""
+    for i, building in enumerate(buildings):
+        for asset in building.assets:
+            if isinstance(asset, kind):
+                yield i, asset
+
+
+def _columns(rows: list[tuple[int, str, float]], profiles: ProfileTable) -> ProfileAssets:
+    position = {name: j for j, name in enumerate(profiles.names)}
+    return ProfileAssets(
+        building=np.array([row[0] for row in rows], np.int32),
+        profile=np.array([position[row[1]] for row in rows], np.int64),
+        scale=np.array([row[2] for row in rows], np.float64),
+    )
+
+
+def demand_columns(buildings: tuple[Building, ...], profiles: ProfileTable) -> Demand:
+    """Loads, heat pumps, PV and reactive power as columns that follow profiles."""
+    reactive: list[tuple[int, str, float]] = []
+    for i, asset in assets_of(buildings, (LoadAsset, HeatPumpAsset)):
+        factor = buildings[i].power_factor
+        if asset.reactive_profile is not None:
+            reactive.append((i, asset.reactive_profile, asset.reactive_scale))
+        elif factor < 1.0:
+            reactive.append((i, asset.profile, asset.scale * sqrt(1.0 - factor**2) / factor))
+    return Demand(
+        load=_columns([(i, a.profile, a.scale) for i, a in assets_of(buildings, LoadAsset)], profiles),
+        heat_pump=_columns([(i, a.profile, a.scale) for i, a in assets_of(buildings, HeatPumpAsset)], profiles),
+        pv=_columns([(i, a.profile, a.peak_kw) for i, a in assets_of(buildings, PvAsset)], profiles),
+        reactive=_columns(reactive, profiles),
+    )
+
+
+def storage_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid) -> Storage:
+    """Batteries as columns, each with its controller."""
+    from grid.assets.battery import battery_columns, initial_state
+
+    rows = list(assets_of(buildings, BatteryAsset))
+    community = np.array([is_community(buildings[i]) for i, _ in rows], np.bool_)
+    columns = battery_columns(
+        building=[i for i, _ in rows],
+        slot_s=grid.length_s,
+        **{name: [getattr(a, name) for _, a in rows] for name in (
+            "capacity_kwh", "charge_kw", "discharge_kw", "efficiency_charge", "efficiency_discharge",
+            "self_discharge_per_day", "wear_per_kwh", "min_soc", "max_soc",
+        )},
+    )  # fmt: skip
+    default = scenario.controllers
+    return Storage(
+        columns=columns,
+        controller=tuple(
+            a.controller or (default.community_battery if shared else default.battery)
+            for (_, a), shared in zip(rows, community, strict=True)
+        ),
+        initial=initial_state(columns, [a.initial_soc for _, a in rows]),
+        emulated=np.array([buildings[i].plant == "emulated" for i, _ in rows], np.bool_),
+        community=community,
+    )
+
+
+def charger_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid) -> Chargers:
+    """Electric cars as columns, with their stays: listed, read from a file, or drawn by seed."""
+    from grid.assets.ev import EvColumns, session_table
+
+    rows = list(assets_of(buildings, EvAsset))
+    energy = [round(a.charge_kw * 1000.0 * grid.hours) for _, a in rows]
+    number = [sum(1 for j, _ in rows[:k] if j == i) for k, (i, _) in enumerate(rows)]  # of the building's cars
+    stays = [_stays(scenario, buildings[i].id, a, k, grid) for (i, a), k in zip(rows, number, strict=True)]
+    return Chargers(
+        columns=EvColumns(np.array([i for i, _ in rows], np.int32), np.array(energy, np.int64)),
+        sessions=session_table(stays),
+        controller=tuple(a.controller or scenario.controllers.ev for _, a in rows),
+    )
+
+
+def _stays(scenario: Scenario, building: str, car: EvAsset, number: int, grid: SlotGrid) -> list[tuple[int, int, int]]:
+    from grid.assets.ev_sessions import SessionDraw, draw_sessions, list_sessions, read_sessions
+
+    zone = scenario.time.zone
+    if car.sessions is not None:
+        listed = [(s.arrival, s.departure, s.energy_kwh) for s in car.sessions]
+        return list_sessions(listed, grid, zone, path=f"sessions of {building}")
+    if car.sessions_file is not None:
+        return read_sessions(Path(car.sessions_file), grid, zone, path=f"sessions_file of {building}")
+    return draw_sessions(SessionDraw(**dict(car.drawn or {})), grid, zone, car.charge_kw, scenario.seed, building, number)

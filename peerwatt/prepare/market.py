@@ -1,0 +1,109 @@
+"""The rule, the strategies, who takes part when, and the meters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core import MarketError, ScenarioError, SlotGrid
+from market.registry import Rule, load_rule_file, make_rule, make_strategy
+from peerwatt.scenario import resolve_moment
+from peerwatt.scenario.models import Building, Moment, Scenario
+from peerwatt.system import MarketSetup, Metering
+
+if TYPE_CHECKING:
+    from grid.profiles import ProfileTable
+    from market.strategies.base import Strategy
+    from peerwatt.scenario import LoadedScenario
+
+
+def choose_rule(loaded: LoadedScenario, rule: str | Rule | type[Rule] | None) -> Rule:
+    """The scenario's rule, or another in its place: a registered name, a Python file, a class or an instance.
+
+    The scenario's parameters go with the scenario's own rule only.
+
+    Raises
+    ------
+    ScenarioError
+        With the place in the scenario, if its rule or a parameter is wrong.
+    MarketError
+        If the other rule is.
+    """
+    stage = loaded.scenario.market.stages[0]
+    if rule is None or rule == stage.rule:
+        try:
+            return make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
+        except MarketError as error:
+            path = ("market", "stages", 0, "parameters" if "parameter" in error.message else "rule")
+            raise loaded.error(path, error.message, error.remedy) from error
+    return make_rule(_from_file(rule, Path.cwd()) if isinstance(rule, str) else rule)
+
+
+def _from_file(rule: str, folder: Path) -> str | type[Rule]:
+    if not rule.endswith(".py"):
+        return rule
+    found = load_rule_file(folder / rule)
+    if len(found) != 1:
+        names = ", ".join(cls.name for cls in found)
+        raise MarketError(f"{rule} registers {len(found)} rules: {names}", remedy="keep one rule to a file")
+    return found[0]
+
+
+def market_setup(
+    loaded: LoadedScenario, buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule
+) -> MarketSetup:
+    """Everything the market step needs to know beside prices."""
+    scenario = loaded.scenario
+    groups: dict[str, tuple[Strategy, list[int]]] = {}
+    for i, building in enumerate(buildings):
+        assert building.strategy is not None, "expansion gives every building a strategy"
+        key = building.strategy.model_dump_json()
+        if key not in groups:
+            groups[key] = make_strategy(building.strategy.kind, building.strategy.parameters), []
+        groups[key][1].append(i)
+    zone = scenario.time.zone
+
+    def slot(moment: Moment | None, default: int) -> int:
+        return default if moment is None else -(-_seconds(moment, zone, grid) // grid.length_s)
+
+    return MarketSetup(
+        rule=rule,
+        backstop=scenario.market.backstop,
+        strategies=tuple((strategy, np.array(members, np.int64)) for strategy, members in groups.values()),
+        active_from=np.array([slot(b.membership.joins, 0) for b in buildings], np.int64),
+        active_until=np.array([slot(b.membership.leaves, grid.n) for b in buildings], np.int64),
+    )
+
+
+def _seconds(moment: Moment, zone: str, grid: SlotGrid) -> int:
+    return int((resolve_moment(moment, zone) - grid.start).total_seconds())
+
+
+def metering_setup(
+    scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid, profiles: ProfileTable
+) -> Metering:
+    """How coarse each meter is. Readings begin at full intervals of the local clock at the run's start.
+
+    Raises
+    ------
+    ScenarioError
+        If the run cuts a metering interval.
+    """
+    from market.settlement.metering import slots_per_reading
+
+    minutes = np.array([b.metering_minutes or scenario.time.slot_minutes for b in buildings], np.int64)
+    offset = int(grid.window(0, min(grid.n, 1)).local_time(scenario.time.zone).offset_s[0]) if grid.n else 0
+    try:
+        span = slots_per_reading(grid, minutes, clock_offset_s=offset)
+    except MarketError as error:
+        raise ScenarioError(error.message, path="buildings[*].metering_minutes", remedy=error.remedy) from error
+    names = list(profiles.names)
+    return Metering(
+        span=span,
+        by_weight=np.array([b.metering_spread == "profile" for b in buildings], np.bool_),
+        weight_profile=np.array(
+            [names.index(b.spread_profile) if b.spread_profile is not None else 0 for b in buildings], np.int64
+        ),
+    )

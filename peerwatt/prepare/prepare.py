@@ -1,0 +1,101 @@
+"""Prepare a scenario: read every file, compile the network, lay everything out as columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core import ScenarioError
+from peerwatt.prepare.assets import charger_columns, demand_columns, storage_columns
+from peerwatt.prepare.market import choose_rule, market_setup, metering_setup
+from peerwatt.prepare.names import CARBON, profile_refs
+from peerwatt.prepare.static import run_static
+from peerwatt.prepare.supply import supply_columns
+from peerwatt.prepare.wires import connect, load_network, network_elements
+from peerwatt.scenario import expand, slot_grid
+from peerwatt.system import Int, System
+
+if TYPE_CHECKING:
+    from core import SlotGrid
+    from grid.profiles import ProfileTable
+    from market.registry import Rule
+    from peerwatt.scenario import Expanded, LoadedScenario
+    from peerwatt.scenario.models import Building
+
+
+def prepare(
+    loaded: LoadedScenario,
+    *,
+    rule: str | Rule | type[Rule] | None = None,
+    threads: int = 1,
+    cache_dir: Path | None = None,
+) -> System:
+    """Make a loaded scenario ready to run.
+
+    Parameters
+    ----------
+    loaded
+        The scenario.
+    rule
+        Another rule than the scenario's.
+    threads
+        Threads of the power flow; results do not depend on it.
+    cache_dir
+        Where compiled profiles are kept; None keeps them in memory.
+
+    Raises
+    ------
+    ScenarioError, MarketError, GridError
+        With file, place, reason and remedy, whatever is wrong.
+    """
+    scenario = loaded.scenario
+    grid = slot_grid(scenario)
+    chosen = choose_rule(loaded, rule)
+    network = load_network(loaded)
+    expanded = expand(loaded, None if network is None else network_elements(network))
+    buildings = expanded.buildings
+    if not buildings:
+        raise loaded.error((), "the scenario has no buildings", "add `buildings` or `buildings_from`")
+    profiles = _profiles(loaded, expanded, grid, cache_dir)
+    wires = None
+    if network is not None and scenario.power_flow != "none":
+        wires = connect(network, buildings, scenario.power_flow, threads)
+    ids = tuple(b.id for b in buildings)
+    return System(
+        scenario=scenario,
+        grid=grid,
+        building_ids=ids,
+        id_rank=np.argsort(np.argsort(np.array(ids))).astype(np.int64),
+        profiles=profiles,
+        demand=demand_columns(buildings, profiles),
+        storage=storage_columns(scenario, buildings, grid),
+        chargers=charger_columns(scenario, buildings, grid),
+        export_limit_wh=_export_limits(buildings, grid.hours),
+        supply=supply_columns(scenario, buildings, grid, profiles),
+        market=market_setup(loaded, buildings, grid, chosen),
+        metering=metering_setup(scenario, buildings, grid, profiles),
+        wires=wires,
+        carbon_column=profiles.index_of(CARBON) if scenario.carbon.grid is not None else -1,
+        static=run_static(loaded, expanded, grid, chosen, wires, profiles),
+    )
+
+
+def _profiles(loaded: LoadedScenario, expanded: Expanded, grid: SlotGrid, cache_dir: Path | None) -> ProfileTable:
+    from grid.profiles import load_profiles
+
+    try:
+        return load_profiles(
+            profile_refs(loaded, expanded), grid, loaded.scenario.time.zone, loaded.base_dir, cache_dir
+        )
+    except ScenarioError as error:
+        if error.file is None and loaded.file is not None:
+            error.file = str(loaded.file)
+        raise
+
+
+def _export_limits(buildings: tuple[Building, ...], hours: float) -> Int:
+    """Largest export per slot [Wh]; -1 without a limit."""
+    limits = [-1 if b.export_limit_kw is None else round(b.export_limit_kw * 1000.0 * hours) for b in buildings]
+    return np.array(limits, np.int64)

@@ -1,0 +1,121 @@
+"""What does not change in a run: who is who, where things stand, what a reader must know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from core import SlotGrid, canonical_json, file_sha256, sha256_hex
+from market.registry import Rule
+from peerwatt.prepare.assets import assets_of
+from peerwatt.prepare.wires import branch_infos, bus_infos
+from peerwatt.results.record import BuildingInfo, RunStatic
+from peerwatt.scenario import data_files, scenario_digest
+from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, PvAsset
+from peerwatt.scenario.expansion import is_community
+from peerwatt.scenario.models import Building
+from peerwatt.system import Wires
+
+if TYPE_CHECKING:
+    from grid.profiles import ProfileTable
+    from peerwatt.scenario import Expanded, LoadedScenario
+
+HOUR_S = 3600
+
+
+def run_static(
+    loaded: LoadedScenario,
+    expanded: Expanded,
+    grid: SlotGrid,
+    rule: Rule,
+    wires: Wires | None,
+    profiles: ProfileTable,
+) -> RunStatic:
+    """Gather the run's unchanging facts."""
+    scenario = loaded.scenario
+    parameters = rule_parameters(rule)
+    notices = dict.fromkeys(profiles.notices)
+    if wires is not None:
+        notices |= dict.fromkeys(wires.network.notices)
+    return RunStatic(
+        run_id=run_id(loaded, expanded, rule),
+        name=scenario.name,
+        title=scenario.title,
+        seed=scenario.seed,
+        currency=scenario.currency,
+        zone=scenario.time.zone,
+        start_utc=grid.start.isoformat(),
+        slot_s=grid.length_s,
+        n_slots=grid.n,
+        rule=rule.name,
+        rule_parameters=parameters,
+        meter_based=rule.meter_based,
+        pairs=rule.pairs,
+        phases=1,
+        buildings=tuple(building_info(b, wires, i) for i, b in enumerate(expanded.buildings)),
+        buses=() if wires is None else bus_infos(wires.network, scenario),
+        branches=() if wires is None else branch_infos(wires.network, scenario),
+        notices=tuple(notices),
+        remarks=_remarks(expanded.buildings, grid, rule, wires, profiles),
+        options={"power_flow": "none" if wires is None else wires.engine, "network": scenario.network.source},
+    )
+
+
+def rule_parameters(rule: Rule) -> dict[str, object]:
+    """The rule's parameters as plain values; fractions as text."""
+    values = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}  # type: ignore[arg-type]
+    return {k: v if isinstance(v, bool | int | str) or v is None else str(v) for k, v in values.items()}
+
+
+def run_id(loaded: LoadedScenario, expanded: Expanded, rule: Rule) -> str:
+    """A hash of scenario, seed, rule and the content of every file, without the context."""
+    files = data_files(loaded.scenario, expanded.buildings, expanded.profiles)
+    digest = scenario_digest(loaded.scenario, {path: file_sha256(path) for path in files})
+    named = [rule.name, rule.version, rule_parameters(rule)]
+    return sha256_hex(canonical_json({"scenario": digest, "rule": named}))[:16]
+
+
+def building_info(building: Building, wires: Wires | None, index: int) -> BuildingInfo:
+    """What results need to know of a building."""
+    one = (building,)
+    home = building.household
+    return BuildingInfo(
+        id=building.id,
+        bus=-1 if wires is None else int(wires.bus[index]),
+        contract=building.contract,
+        tenure=home.tenure,
+        income_band=home.income_band,
+        roof=home.roof,
+        vulnerable=home.vulnerable,
+        pv_kw=sum(a.peak_kw for _, a in assets_of(one, PvAsset)),
+        battery_kwh=sum(a.capacity_kwh for _, a in assets_of(one, BatteryAsset)),
+        ev=any(True for _ in assets_of(one, EvAsset)),
+        heat_pump=any(True for _ in assets_of(one, HeatPumpAsset)),
+        community=is_community(building),
+    )
+
+
+def _remarks(
+    buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule, wires: Wires | None, profiles: ProfileTable
+) -> tuple[str, ...]:
+    said: list[str] = []
+    if grid.length_s >= HOUR_S:
+        said.append(
+            "Slots of an hour or more flatter sharing: within an hour generation and consumption that never met are "
+            "counted as matched, so self-consumption comes out higher than with quarter hours."
+        )
+    if not rule.pairs:
+        said.append(
+            f"The rule {rule.name} does not say who supplies whom: flows between buildings are an attribution, each "
+            "buyer's purchases spread over the sellers of the slot in proportion to what they sold."
+        )
+    if wires is not None:
+        said.append("The network is solved as balanced: single-phase connections are recorded, not solved by phase.")
+        said.extend(wires.network.remarks)
+    if any(b.phase != "abc" for b in buildings) and wires is None:
+        said.append("Phase connections are recorded but no network is solved.")
+    coarse = sum(1 for b in buildings if (b.metering_minutes or 0) * 60 > grid.length_s)
+    if coarse:
+        said.append(f"{coarse} meters are coarser than the slot: their readings are spread over the slots by method.")
+    said.extend(profiles.remarks())
+    return tuple(dict.fromkeys(said))

@@ -1,0 +1,148 @@
+"""What one window of slots leaves behind: the only thing the results know of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+SYSTEM_ACCOUNTS = ("retailer", "operator", "network", "state")
+"""Accounts beside the members', in this order behind them. Members come first, in building order."""
+
+LEDGER_KINDS = ("contract", "residual", "network", "levies", "losses")
+"""Kinds of posting in a slot. Each sums to zero over all accounts in every slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradeColumns:
+    """Trades of a window, one row each, ordered by slot.
+
+    ``buyer`` and ``seller`` are building indices; -1 stands for the pool of a rule without pairs.
+    ``price_num / price_den`` is the exact price [micro-currency per kWh], ``amount_u`` the booked amount.
+    """
+
+    slot: Int
+    buyer: Int
+    seller: Int
+    e_wh: Int
+    price_num: Int
+    price_den: Int
+    amount_u: Int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRecord:
+    """Columns of slots ``first_slot .. first_slot + n_slots - 1``.
+
+    Shapes: S = n_slots, B = buildings, A = B + len(SYSTEM_ACCOUNTS) accounts, N = buses, R = branches (lines, then
+    transformers). Energies are integer Wh per slot and never negative unless said otherwise.
+    """
+
+    first_slot: int
+    n_slots: int
+    load_wh: Int  # (S, B)
+    heat_pump_wh: Int  # (S, B)
+    ev_wh: Int  # (S, B)
+    pv_wh: Int  # (S, B) after curtailment
+    curtailed_wh: Int  # (S, B)
+    charge_wh: Int  # (S, B) at the AC terminals
+    discharge_wh: Int  # (S, B)
+    soc_wh: Int  # (S, B) stored energy at the slot's start
+    import_wh: Int  # (S, B) as metered; import - export = net, positive draws
+    export_wh: Int  # (S, B)
+    active: NDArray[np.bool_]  # (S, B) takes part in the market
+    price_num: Int  # (S,) exact price of rules with one price [micro-currency per kWh] as num / den
+    price_den: Int  # (S,)
+    has_price: NDArray[np.bool_]  # (S,)
+    bought_wh: Int  # (S, B) local energy bought (contract, or local share of a meter-based rule)
+    sold_wh: Int  # (S, B)
+    trades: TradeColumns
+    postings_u: dict[str, Int]  # kind -> (S, A); an account grows by what it receives
+    baseline_u: Int  # (S, B) what the building would have paid without a market, same meters; + pays
+    loss_wh: Int  # (S,)
+    exchange_wh: Int  # (S,) through the connection point = sum of net + loss; + draws from the grid above
+    v_pu: Float | None  # (S, N)
+    branch_loading: Float | None  # (S, R) 1.0 = rated
+    branch_p_kw: Float | None  # (S, R) at the from / high-voltage side, + flows into the branch
+    losses_kw: Float | None  # (S,)
+    slack_p_kw: Float | None  # (S,) + draws from the grid above
+    carbon_kg_per_kwh: Float | None  # (S,) of grid supply
+    undelivered_wh: Int  # (S, B) energy an EV lacked, booked at its departure slot
+
+
+@dataclass(frozen=True, slots=True)
+class BuildingInfo:
+    """What does not change about a building."""
+
+    id: str
+    bus: int  # column in bus arrays, -1 without a network
+    contract: str
+    tenure: str | None
+    income_band: str | None
+    roof: bool | None
+    vulnerable: bool | None
+    pv_kw: float
+    battery_kwh: float
+    ev: bool
+    heat_pump: bool
+    community: bool  # storage only
+
+
+@dataclass(frozen=True, slots=True)
+class BusInfo:
+    """A bus: limits and position (x east, y north; any unit; NaN where unknown)."""
+
+    id: str
+    name: str
+    vn_kv: float
+    x: float
+    y: float
+    v_min_pu: float
+    v_max_pu: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchInfo:
+    """A line or transformer between two buses (columns in bus arrays)."""
+
+    id: str
+    name: str
+    kind: str  # "line" or "transformer"
+    from_bus: int
+    to_bus: int
+    loading_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatic:
+    """Everything about a run that is the same in every slot."""
+
+    run_id: str
+    name: str
+    title: str
+    seed: int
+    currency: str
+    zone: str
+    start_utc: str  # ISO 8601
+    slot_s: int
+    n_slots: int
+    rule: str
+    rule_parameters: dict[str, object]
+    meter_based: bool
+    pairs: bool  # the rule itself says who trades with whom
+    phases: int  # 1 = balanced network
+    buildings: tuple[BuildingInfo, ...]
+    buses: tuple[BusInfo, ...]
+    branches: tuple[BranchInfo, ...]
+    notices: tuple[str, ...]  # attribution of the data used
+    remarks: tuple[str, ...]  # sentences a reader must know (gaps filled, hourly data, averaging ...)
+    options: dict[str, object]  # resolved settings the results need (billing period, vat per building ...)
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Account names: buildings, then the system accounts."""
+        return tuple(b.id for b in self.buildings) + SYSTEM_ACCOUNTS

@@ -1,0 +1,269 @@
+"""What every table of a run holds: name, type, unit, sign and meaning of each column.
+
+The tables are written from these schemas and the documents ``schemas/<table>.json`` of a run folder repeat them, so a
+reader of the Parquet files needs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+FORMAT = 1
+"""Version of the run folder and of its tables."""
+
+ColumnType = Literal["int32", "int64", "float32", "float64", "category", "text", "timestamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. ``sign`` says what a positive value means; empty where the value cannot be negative."""
+
+    name: str
+    type: ColumnType
+    unit: str
+    meaning: str
+    sign: str = ""
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """One table: what a row is, in which order rows stand, and the columns."""
+
+    name: str
+    row: str
+    order: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in file order."""
+        return tuple(column.name for column in self.columns)
+
+    def to_json(self) -> bytes:
+        """The schema document, as written into ``schemas/<table>.json``."""
+        columns = [
+            {
+                "name": c.name,
+                "type": "timestamp (UTC)" if c.type == "timestamp" else c.type,
+                "unit": c.unit,
+                "sign": c.sign or "never negative" if c.type not in ("category", "text", "timestamp") else "",
+                "nullable": c.nullable,
+                "meaning": c.meaning,
+            }
+            for c in self.columns
+        ]
+        document = {"format": FORMAT, "table": self.name, "row": self.row, "order": self.order, "columns": columns}
+        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _wh(name: str, meaning: str, sign: str = "") -> Column:
+    return Column(name, "int64", "Wh", meaning, sign)
+
+
+def _money(name: str, meaning: str, sign: str, nullable: bool = False) -> Column:
+    return Column(name, "int64", "micro-currency", meaning, sign, nullable)
+
+
+_SLOT = Column("slot", "int32", "1", "index of the delivery slot; 0 is the first slot of the run")
+_BUILDING = Column("building", "category", "", "id of the building (connection point, member, account)")
+_RECEIVES = "+ the account receives, - it pays"
+_PRICE = "exact price in micro-currency per kWh is price_num / price_den"
+
+_SLOTS = TableSchema(
+    "slots",
+    "one slot of the whole district",
+    "slot",
+    (
+        _SLOT,
+        Column("start_utc", "timestamp", "UTC", "start of the slot; the slot ends where the next one starts"),
+        Column(
+            "price_per_kwh",
+            "float64",
+            "currency/kWh",
+            "price of rules with one price, rounded to a float; null in a slot without a price",
+            "may be negative",
+            True,
+        ),
+        Column("price_num", "int64", "micro-currency", f"numerator: {_PRICE}", "may be negative", True),
+        Column("price_den", "int64", "kWh", f"denominator: {_PRICE}", "", True),
+        _wh("local_wh", "energy bought from neighbours (by contract, or as local share of a rule on meters)"),
+        _wh("load_wh", "fixed consumption of all buildings, without heat pumps, cars and batteries"),
+        _wh("heat_pump_wh", "consumption of heat pumps"),
+        _wh("ev_wh", "charging of electric cars"),
+        _wh("pv_wh", "photovoltaic generation after curtailment"),
+        _wh("curtailed_wh", "photovoltaic generation that was curtailed"),
+        _wh("charge_wh", "charging of batteries, at their AC terminals"),
+        _wh("discharge_wh", "discharging of batteries, at their AC terminals"),
+        _wh("import_wh", "sum of the buildings' metered imports"),
+        _wh("export_wh", "sum of the buildings' metered exports"),
+        _wh(
+            "exchange_wh",
+            "energy through the district's connection point = imports - exports + losses",
+            "+ draws from the grid above, - feeds into it",
+        ),
+        _wh("loss_wh", "losses of the network inside the district"),
+        Column("v_min_pu", "float32", "p.u.", "lowest bus voltage, mean over the slot", "", True),
+        Column("v_max_pu", "float32", "p.u.", "highest bus voltage, mean over the slot", "", True),
+        Column("v_mean_pu", "float32", "p.u.", "mean of the bus voltages", "", True),
+        Column("max_line_loading", "float32", "1", "highest line loading; 1.0 = rated current", "", True),
+        Column("max_transformer_loading", "float32", "1", "highest transformer loading; 1.0 = rated", "", True),
+        Column(
+            "transformer_kw",
+            "float32",
+            "kW",
+            "sum of the transformers' active power, at the high-voltage side",
+            "+ flows into the district, - flows back",
+            True,
+        ),
+        Column("carbon_kg_per_kwh", "float64", "kg/kWh", "carbon intensity of the grid's supply", "", True),
+        _money("operator_u", "change of the operator's account in the slot (surplus of the rule)", _RECEIVES),
+    ),
+)
+
+_BUILDINGS = TableSchema(
+    "buildings",
+    "one building in one slot",
+    "slot, then building in scenario order",
+    (
+        _SLOT,
+        _BUILDING,
+        _wh("load_wh", "fixed consumption, without heat pump, car and battery"),
+        _wh("heat_pump_wh", "consumption of the heat pump"),
+        _wh("ev_wh", "charging of the electric car"),
+        _wh("pv_wh", "photovoltaic generation after curtailment"),
+        _wh("curtailed_wh", "photovoltaic generation that was curtailed"),
+        _wh("charge_wh", "charging of the battery, at its AC terminals"),
+        _wh("discharge_wh", "discharging of the battery, at its AC terminals"),
+        _wh("soc_wh", "energy stored in the battery at the slot's start"),
+        _wh("import_wh", "metered import at the connection point"),
+        _wh("export_wh", "metered export at the connection point"),
+        _wh("bought_wh", "energy bought from neighbours (by contract, or as local share of a rule on meters)"),
+        _wh("sold_wh", "energy sold to neighbours"),
+    ),
+)
+
+_TRADES = TableSchema(
+    "trades",
+    "one trade; a rule without pairs trades with `pool`",
+    "slot, then as the rule gave them",
+    (
+        _SLOT,
+        Column("buyer", "category", "", "id of the buying building, or `pool`"),
+        Column("seller", "category", "", "id of the selling building, or `pool`"),
+        _wh("e_wh", "traded energy"),
+        Column("price_num", "int64", "micro-currency", f"numerator: {_PRICE}", "may be negative"),
+        Column("price_den", "int64", "kWh", f"denominator: {_PRICE}"),
+        Column("price_per_kwh", "float64", "currency/kWh", "the same price, rounded to a float", "may be negative"),
+        _money("amount_u", "booked amount", "+ the buyer pays the seller"),
+    ),
+)
+
+_BUSES = TableSchema(
+    "buses",
+    "one bus in one slot",
+    "slot, then bus in the network's order",
+    (
+        _SLOT,
+        Column("bus", "category", "", "id of the bus"),
+        Column("v_pu", "float32", "p.u.", "voltage magnitude, mean over the slot, per unit of the nominal voltage"),
+    ),
+)
+
+_BRANCHES = TableSchema(
+    "branches",
+    "one line or transformer in one slot",
+    "slot, then lines, then transformers, in the network's order",
+    (
+        _SLOT,
+        Column("branch", "category", "", "id of the line or transformer"),
+        Column("loading", "float32", "1", "loading; 1.0 = rated"),
+        Column(
+            "p_kw",
+            "float32",
+            "kW",
+            "active power at the from side (transformers: high-voltage side)",
+            "+ flows into the branch at that side",
+        ),
+    ),
+)
+
+_LEDGER = TableSchema(
+    "ledger",
+    "one account in one slot",
+    "slot, then account: buildings in scenario order, then retailer, operator, network, state",
+    (
+        _SLOT,
+        Column("account", "category", "", "id of the building, or `retailer`, `operator`, `network`, `state`"),
+        _money("contract_u", "postings of contracts (or of the pool of a rule on meters)", _RECEIVES),
+        _money("residual_u", "postings of metered energy outside the contracts", _RECEIVES),
+        _money("network_u", "network charges per unit of energy", _RECEIVES),
+        _money("levies_u", "levies per unit of energy", _RECEIVES),
+        _money("losses_u", "postings for the losses of the network", _RECEIVES),
+    ),
+)
+
+_VIOLATIONS = TableSchema(
+    "violations",
+    "one limit broken by one element in one slot",
+    "slot, then buses, then branches",
+    (
+        _SLOT,
+        Column("element", "category", "", "id of the bus, line or transformer"),
+        Column("kind", "category", "", "over_voltage, under_voltage, line_overload or transformer_overload"),
+        Column("value", "float64", "p.u. of nominal voltage, or of rated load", "what it was, to six digits"),
+        Column("limit", "float64", "as value", "what it may be"),
+        Column("excess", "float64", "as value", "distance beyond the limit, to six digits"),
+        Column(
+            "contributors",
+            "text",
+            "kW",
+            "up to three buildings of the district with the largest net injection "
+            "(over-voltage, flow back to the grid above) or draw (else) in that slot, with its mean power; not a "
+            "sensitivity",
+        ),
+    ),
+)
+
+_LINES = (
+    ("local_bought", "energy bought from neighbours"),
+    ("local_sold", "energy sold to neighbours"),
+    ("retail_bought", "energy bought from the retailer"),
+    ("retail_sold", "energy sold to the retailer"),
+    ("network", "network charges per unit of energy"),
+    ("levies", "levies per unit of energy"),
+    ("fixed", "fixed charges of the month"),
+    ("demand", "charge on the month's highest import"),
+    ("vat", "value added tax on the invoice, rounded once"),
+)
+_PAYS = "+ the building pays, - it is credited"
+
+_BILLS = TableSchema(
+    "bills",
+    "one building's bill of one local month",
+    "month, then building in scenario order",
+    (
+        _BUILDING,
+        Column("period", "text", "", "billing month, local time, e.g. 2016-03; a cut month is billed for what it has"),
+        *(_money(f"{name}_u", meaning, _PAYS) for name, meaning in _LINES),
+        _money("total_u", "the bill: sum of its lines", _PAYS),
+        *(_money(f"baseline_{name}_u", f"{meaning}, had there been no market", _PAYS) for name, meaning in _LINES),
+        _money("baseline_total_u", "the bill had there been no market, from the same meters", _PAYS),
+        _money("saving_u", "baseline_total_u - total_u", "+ the market saved money, - it cost more"),
+        _wh("import_wh", "metered import"),
+        _wh("export_wh", "metered export"),
+        _wh("bought_wh", "energy bought from neighbours"),
+        _wh("sold_wh", "energy sold to neighbours"),
+        Column("peak_kw", "float64", "kW", "highest import of the month, mean of a slot"),
+    ),
+)
+
+TABLES: dict[str, TableSchema] = {
+    schema.name: schema for schema in (_SLOTS, _BUILDINGS, _TRADES, _BUSES, _BRANCHES, _LEDGER, _VIOLATIONS, _BILLS)
+}
+"""Every table a run folder may hold."""
+
+SLOT_TABLES = tuple(name for name in TABLES if name != "bills")
+"""Tables that are streamed while the run goes on; ``bills`` is written at its end."""

@@ -1,0 +1,41 @@
+"""The page around a statement: plain HTML and a few lines of style, for screen and paper."""
+
+from __future__ import annotations
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; }
+h2 { font-size: 1.15rem; margin-top: 2rem; }
+.short { font-size: 1.1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #c8c8c8; vertical-align: bottom; }
+th { font-weight: 600; }
+tr > th:first-child { text-align: left; font-weight: 400; }
+thead tr > th:first-child, tfoot th, tfoot td { font-weight: 600; }
+thead th { border-bottom: 2px solid #555; }
+tfoot td, tfoot th { border-top: 2px solid #555; border-bottom: 0; }
+li { margin: .3rem 0; }
+@media print {
+  body { font-size: 10pt; margin: 0; max-width: none; }
+  .wide { overflow: visible; }
+  th, td { padding: .15rem .35rem; }
+  table, h2 { break-inside: avoid; }
+  h2 { break-after: avoid; }
+}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

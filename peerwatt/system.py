@@ -1,0 +1,142 @@
+"""The prepared neighbourhood: what the slot cycle needs of a scenario, as columns. Built once by ``prepare``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import SlotGrid
+from peerwatt.results.record import RunStatic
+from peerwatt.scenario.models import Scenario
+
+if TYPE_CHECKING:
+    from grid.assets.battery import BatteryColumns, BatteryState
+    from grid.assets.ev import EvColumns, EvSessionTable
+    from grid.network import Network
+    from grid.profiles import ProfileTable
+    from market.registry import Rule
+    from market.settlement.bills import BillTerms
+    from market.strategies.base import Strategy
+    from market.tariffs import ContractPrices
+
+Int = NDArray[np.int64]
+Index = NDArray[np.int32]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileAssets:
+    """Assets that follow a profile: A columns, each a (building, profile, scale).
+
+    Energy of asset a in a slot [kWh] = profile value x ``scale``; positive whichever way it flows.
+    """
+
+    building: Index  # (A,)
+    profile: Int  # (A,) column of the profile table
+    scale: Float  # (A,)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Everything that follows profiles, by kind, and the reactive power that goes with it."""
+
+    load: ProfileAssets
+    heat_pump: ProfileAssets
+    pv: ProfileAssets
+    reactive: ProfileAssets  # kvarh per slot, + absorbs: of its own profile, or of the load's times tan(phi)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Batteries with the name of the controller that drives each."""
+
+    columns: BatteryColumns
+    controller: tuple[str, ...]  # (K,)
+    initial: BatteryState
+    emulated: NDArray[np.bool_]  # (K,) behind Modbus instead of a model
+    community: NDArray[np.bool_]  # (K,) stands at a building that has storage only
+
+
+@dataclass(frozen=True, slots=True)
+class Chargers:
+    """Electric cars with their stays and the controller of each."""
+
+    columns: EvColumns
+    sessions: EvSessionTable
+    controller: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Who is supplied under which contract, and the prices of losses and imbalance."""
+
+    contracts: tuple[ContractPrices, ...]
+    contract_of: Int  # (B,)
+    bills: BillTerms
+    loss_u: Int  # (T,) of the whole run
+    imbalance_u: Int | None  # (T,)
+    imbalance_short_u: Int | None  # (T,)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSetup:
+    """The rule, who bids how, and when each building takes part."""
+
+    rule: Rule
+    backstop: str
+    strategies: tuple[tuple[Strategy, Int], ...]  # a strategy and the buildings that use it
+    active_from: Int  # (B,) first slot in the market
+    active_until: Int  # (B,) first slot no longer in the market
+
+
+@dataclass(frozen=True, slots=True)
+class Metering:
+    """How coarse each meter is, and how its readings are spread over slots."""
+
+    span: Int  # (B,) slots per reading
+    by_weight: NDArray[np.bool_]  # (B,) spread by the shape of a profile
+    weight_profile: Int  # (B,) column of the profile table, where by_weight
+
+    @property
+    def block_slots(self) -> int:
+        """Slots after which every meter has been read: settlement works on multiples of it."""
+        return int(np.lcm.reduce(self.span)) if len(self.span) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """The network, and where each building hangs on it."""
+
+    network: Network
+    bus: Index  # (B,) column in bus arrays
+    engine: str  # "batch" or "pandapower"
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A scenario made ready to run. Nothing in it changes during a run."""
+
+    scenario: Scenario
+    grid: SlotGrid
+    building_ids: tuple[str, ...]
+    id_rank: Int  # (B,) position of the id in ASCII order: the tie-break of rounding
+    profiles: ProfileTable
+    demand: Demand
+    storage: Storage
+    chargers: Chargers
+    export_limit_wh: Int  # (B,) per slot; negative = none
+    supply: Supply
+    market: MarketSetup
+    metering: Metering
+    wires: Wires | None
+    carbon_column: int  # column of the profile table, -1 = not stated
+    static: RunStatic
+
+    @property
+    def n_buildings(self) -> int:
+        """Number of buildings."""
+        return len(self.building_ids)

@@ -1,0 +1,67 @@
+"""Physics of the wires: net energies become bus powers, power flow gives voltages, loadings and losses."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import GridError
+from peerwatt.messages import Flows, NetworkState, Window
+from peerwatt.system import System, Wires
+
+Float = NDArray[np.float64]
+
+NEGATIVE_LOSSES_KW = -1e-3
+"""Losses below this mean that the network gives energy away: a wrong impedance, not rounding."""
+
+
+def bus_power(wires: Wires, per_building: NDArray[np.generic]) -> Float:
+    """Sum a quantity of buildings (S, B) into buses (S, N)."""
+    total = np.zeros((per_building.shape[0], wires.network.n_buses))
+    for building, bus in enumerate(wires.bus):
+        total[:, bus] += per_building[:, building]
+    return total
+
+
+def solve_network(
+    system: System, flows: Flows, remainder_wh: Float, window: Window
+) -> tuple[NetworkState, Float]:
+    """AC power flow of a window; losses in whole Wh with the remainder carried to the next window.
+
+    Raises
+    ------
+    GridError
+        If a slot does not converge, or losses come out negative.
+    """
+    wires = system.wires
+    if wires is None:
+        return NetworkState(np.zeros(window.n, np.int64), None, None, None, None, None), remainder_wh
+    hours = system.grid.hours
+    p_kw = bus_power(wires, flows.net_wh) / (1000.0 * hours)
+    q_kvar = bus_power(wires, flows.q_kvar)
+    flow = wires.network.power_flow(
+        p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first
+    )
+    _check_losses(flow.losses_kw, window)
+    from grid.assets.quantise import quantise_wh
+
+    loss_wh, remainder_wh = quantise_wh(flow.losses_kw[:, None] * hours, remainder_wh)
+    state = NetworkState(
+        loss_wh=loss_wh[:, 0],
+        v_pu=flow.v_pu,
+        branch_loading=flow.branch_loading,
+        branch_p_kw=flow.branch_p_kw,
+        losses_kw=flow.losses_kw,
+        slack_p_kw=flow.slack_p_kw,
+    )
+    return state, remainder_wh
+
+
+def _check_losses(losses_kw: Float, window: Window) -> None:
+    worst = int(np.argmin(losses_kw))
+    if not losses_kw[worst] >= NEGATIVE_LOSSES_KW:
+        raise GridError(
+            f"the network would give {-losses_kw[worst]:.6f} kW away",
+            slot=window.first + worst,
+            remedy="look for negative resistances or shunts in the network file",
+        )
