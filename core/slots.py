@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.zones import ZoneOffsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +80,11 @@ class SlotGrid:
     def local_time(self, zone: str) -> LocalTime:
         """Local calendar fields of every slot start in time zone ``zone`` (an IANA name)."""
         starts = self.starts_utc()
-        offset_s = utc_offsets_s(starts, zone)
+        utc_s = starts.astype(np.int64)
+        offset_s = ZoneOffsets(zone, int(utc_s[0]), int(utc_s[-1])).at(utc_s) if self.n else utc_s
         local = starts + offset_s.astype("timedelta64[s]")
         date = local.astype("datetime64[D]")
         days = date.astype(np.int64)  # days since 1970-01-01, a Thursday
         months = local.astype("datetime64[M]").astype(np.int64)
         minute = (local - date).astype("timedelta64[m]").astype(np.int64)
         return LocalTime(date, minute, (days + 3) % 7, months % 12 + 1, offset_s)
-
-
-def utc_offsets_s(instants_utc: NDArray[np.datetime64], zone: str) -> NDArray[np.int64]:
-    """Offset local minus UTC [s] of sorted naive-UTC instants, shape as given.
-
-    The offset is looked up once an hour, on the hour: no zone of today changes its clock more finely.
-    """
-    tz = ZoneInfo(zone)
-    hours, inverse = np.unique(instants_utc.astype("datetime64[h]"), return_inverse=True)
-    offsets = np.empty(len(hours), np.int64)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    for i, hour in enumerate(hours.astype(np.int64)):
-        delta = (epoch + timedelta(hours=int(hour))).astimezone(tz).utcoffset()
-        offsets[i] = 0 if delta is None else int(delta.total_seconds())
-    return offsets[inverse]

@@ -1,4 +1,4 @@
-"""Where ranked demand and ranked supply meet: Q*, W*, the clearing interval [L, H], who is filled (market-rules 0.3-0.5).
+"""Where ranked demand and ranked supply meet: Q*, W*, the clearing interval [L, H], who is filled.
 
 Everything here is exact: Python integers in, Python integers out. The compiled twin for many slots is
 `market.rules._bid_kernels`; the two must give the same numbers.

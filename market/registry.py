@@ -166,6 +166,13 @@ def choice_parameter(owner: str, name: str, value: Any, choices: Sequence[str]) 
     return str(value)
 
 
+def flag_parameter(owner: str, name: str, value: Any) -> bool:
+    """True or False; MarketError otherwise."""
+    if not isinstance(value, bool):
+        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy="give true or false")
+    return value
+
+
 def integer_parameter(owner: str, name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """A whole number in a range; MarketError otherwise."""
     bad = isinstance(value, bool) or not isinstance(value, int)

@@ -165,8 +165,8 @@ class BatchClearing:
     """
 
     fill_wh: Int
-    price_num: Int
-    price_den: Int
+    price_num: Exact
+    price_den: Exact
     has_price: NDArray[np.bool_]
     pay_num: Exact
     pay_den: Exact
@@ -208,8 +208,8 @@ class BatchSharing:
     pay_num: Exact
     pay_den: Exact
     retailer_num: Exact
-    price_num: Int
-    price_den: Int
+    price_num: Exact
+    price_den: Exact
     has_price: NDArray[np.bool_]
     buy_num: Exact | None = None
     sell_num: Exact | None = None

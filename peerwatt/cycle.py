@@ -93,7 +93,7 @@ class SlotCycle:
 def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, window: Window) -> Plan:
     """Controllers turn the forecast into requests; the position to trade follows from what of them is possible.
 
-    Cars are planned first; home batteries then see their own building's surplus, community batteries what is left of all.
+    Cars come first; home batteries then see their own building's surplus, community batteries what is left of all.
     """
     n = system.n_buildings
     cars, stores = system.chargers, system.storage
@@ -126,9 +126,7 @@ def dispatch(intent: Plan, cleared: Cleared) -> SetPoints:
     return SetPoints(intent.ev_wh, intent.battery_wh, intent.curtail_wh)
 
 
-def physics(
-    system: System, flows: Flows, remainder_wh: np.ndarray, window: Window
-) -> tuple[NetworkState, np.ndarray]:
+def physics(system: System, flows: Flows, remainder_wh: np.ndarray, window: Window) -> tuple[NetworkState, np.ndarray]:
     """AC power flow of what the plant did; losses become whole Wh with the remainder carried."""
     return solve_network(system, flows, remainder_wh, window)
 

@@ -34,9 +34,7 @@ def _start_device(system: System, row: int, stack: ExitStack) -> BlockingStorage
     from hardware import BatteryClient, BlockingStorage, EmulatedBattery, KernelBattery, LoopThread
 
     only = np.array([row])
-    physics = KernelBattery(
-        system.storage.columns.take(only), system.storage.initial.take(only), system.grid.length_s
-    )
+    physics = KernelBattery(system.storage.columns.take(only), system.storage.initial.take(only), system.grid.length_s)
     device = stack.enter_context(EmulatedBattery(physics, serial=f"EMULATED-{row + 1}"))
     thread = LoopThread(f"battery client {row + 1}")
     stack.callback(thread.close)
@@ -93,6 +91,4 @@ class DeviceBatteries:
 
     def restore(self, arrays: Arrays) -> None:
         """Refused: the device's state is its own."""
-        raise DeviceError(
-            "a run with devices cannot be resumed", local=True, remedy="start it anew, with overwrite"
-        )
+        raise DeviceError("a run with devices cannot be resumed", local=True, remedy="start it anew, with overwrite")

@@ -5,7 +5,7 @@ Everything a rule may know is in the book it gets; rules that work on meters are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,20 +173,19 @@ def settle_window(system: System, block: Delivered, meters: Meters, prices: Pric
     postings = _post(system, block, meters, prices, cleared, sharing)
     net = (meters.import_wh - meters.export_wh).sum(axis=1)
     exchange = net + block.state.loss_wh
-    check_laws(
-        postings, meters.import_wh, meters.export_wh, exchange_wh=exchange, first_slot=block.window.first
-    )
+    check_laws(postings, meters.import_wh, meters.export_wh, exchange_wh=exchange, first_slot=block.window.first)
     contracts = postings.contracts
     trades = cleared.trades
     if sharing is not None and sharing.kind == "pool_with_retailer":
         trades = _shift(pool_trades(contracts), block.window.first)
+    price_num, price_den, has_price = _prices_or_means(cleared, contracts)
     return Settled(
         postings=postings,
-        baseline=no_market_lines(
-            meters.import_wh, meters.export_wh, prices.retail_u, prices.feed_in_u, prices.charges
-        ),
+        baseline=no_market_lines(meters.import_wh, meters.export_wh, prices.retail_u, prices.feed_in_u, prices.charges),
         trades=trades,
-        **_prices_or_means(cleared, contracts),
+        price_num=price_num,
+        price_den=price_den,
+        has_price=has_price,
     )
 
 
@@ -198,12 +197,12 @@ def _post(
     cleared: Cleared,
     sharing: BatchSharing | None,
 ) -> Postings:
-    common = {
-        "active": block.bids.active,
-        "rank": system.id_rank,
-        "loss_wh": block.state.loss_wh,
-        "loss_price_u": prices.loss_u,
-    }
+    common = _Common(
+        active=block.bids.active,
+        rank=system.id_rank,
+        loss_wh=block.state.loss_wh,
+        loss_price_u=prices.loss_u,
+    )
     if sharing is not None and sharing.kind == "pool_with_retailer":
         return settle_sharing(
             meters.import_wh,
@@ -227,6 +226,15 @@ def _post(
         residuals=_residual_rule(system, prices),
         **common,
     )
+
+
+class _Common(TypedDict):
+    """What both ways of settling take."""
+
+    active: Bool
+    rank: Int
+    loss_wh: Int
+    loss_price_u: Int
 
 
 def _residual_rule(system: System, prices: Prices) -> ResidualRule:
@@ -265,13 +273,11 @@ def _shared_contracts(system: System, sharing: BatchSharing, meters: Meters, blo
     )
 
 
-def _prices_or_means(cleared: Cleared, contracts: Contracts) -> dict[str, NDArray[np.generic]]:
+def _prices_or_means(cleared: Cleared, contracts: Contracts) -> tuple[Int, Int, Bool]:
     """The rule's price of each slot; where it names none, what buyers paid on average for what they bought."""
     volume = contracts.bought_wh.sum(axis=1)
     paid = contracts.paid_u.sum(axis=1)
     mean = ~cleared.has_price & (volume > 0)
-    return {
-        "price_num": np.where(mean, paid * MILLI, cleared.price_num),
-        "price_den": np.where(mean, np.maximum(volume, 1), cleared.price_den),
-        "has_price": cleared.has_price | mean,
-    }
+    price_num = np.where(mean, paid * MILLI, cleared.price_num)
+    price_den = np.where(mean, np.maximum(volume, 1), cleared.price_den)
+    return price_num, price_den, cleared.has_price | mean

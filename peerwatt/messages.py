@@ -1,4 +1,5 @@
-"""The frozen messages that pass along the slot cycle. S slots, B buildings, K batteries, E chargers, N buses, R branches.
+"""Frozen messages that pass along the slot cycle. S slots, B buildings, K batteries, E chargers, N buses,
+R branches.
 
 Energies are integer Wh per slot at the AC terminals; ``net`` is load-signed (positive draws from the grid).
 """

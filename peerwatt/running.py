@@ -200,4 +200,3 @@ def _finish(loaded: LoadedScenario, writer: RunWriter, bills: BillAccumulator, *
         extras=extras,
     )
     return Run(folder)
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Wires:
 
     network: Network
     bus: Index  # (B,) column in bus arrays
-    engine: str  # "batch" or "pandapower"
+    engine: Literal["batch", "pandapower"]
     threads: int
 
 

@@ -15,7 +15,7 @@ NEGATIVE_LOSSES_KW = -1e-3
 """Losses below this mean that the network gives energy away: a wrong impedance, not rounding."""
 
 
-def bus_power(wires: Wires, per_building: NDArray[np.generic]) -> Float:
+def bus_power(wires: Wires, per_building: NDArray[np.int64] | Float) -> Float:
     """Sum a quantity of buildings (S, B) into buses (S, N)."""
     total = np.zeros((per_building.shape[0], wires.network.n_buses))
     for building, bus in enumerate(wires.bus):
@@ -23,9 +23,7 @@ def bus_power(wires: Wires, per_building: NDArray[np.generic]) -> Float:
     return total
 
 
-def solve_network(
-    system: System, flows: Flows, remainder_wh: Float, window: Window
-) -> tuple[NetworkState, Float]:
+def solve_network(system: System, flows: Flows, remainder_wh: Float, window: Window) -> tuple[NetworkState, Float]:
     """AC power flow of a window; losses in whole Wh with the remainder carried to the next window.
 
     Raises
@@ -39,9 +37,7 @@ def solve_network(
     hours = system.grid.hours
     p_kw = bus_power(wires, flows.net_wh) / (1000.0 * hours)
     q_kvar = bus_power(wires, flows.q_kvar)
-    flow = wires.network.power_flow(
-        p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first
-    )
+    flow = wires.network.power_flow(p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first)
     _check_losses(flow.losses_kw, window)
     from grid.assets.quantise import quantise_wh
 

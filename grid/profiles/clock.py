@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core import ScenarioError
 from grid.profiles.files import TableFile
-from grid.profiles.zones import ZoneOffsets
+from core.zones import ZoneOffsets
 
 Int = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from core import SlotGrid
 from grid.profiles.axis import Axis
 from grid.profiles.files import TableFile
 from grid.profiles.gaps import iso
-from grid.profiles.zones import ZoneOffsets
+from core.zones import ZoneOffsets
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from market.book import Book, BookBatch, Context, Int
 from market.crossing import TIE_BREAKS, Crossing, cross
-from market.registry import BidRule, choice_parameter, integer_parameter, parameter
+from market.registry import BidRule, choice_parameter, flag_parameter, integer_parameter, parameter
 
 SAFE = 2**62
 """No intermediate of a compiled kernel may exceed this."""
@@ -41,7 +41,7 @@ class CrossedRule(BidRule):
     def __post_init__(self) -> None:
         choice_parameter(self.name, "tie_break", self.tie_break, TIE_BREAKS)
         integer_parameter(self.name, "seed", self.seed, 0, 2**64 - 1)
-        choice_parameter(self.name, "zero_surplus", self.zero_surplus, (True, False))  # type: ignore[arg-type]
+        flag_parameter(self.name, "zero_surplus", self.zero_surplus)
 
     def crossing(self, book: Book, context: Context) -> Crossing:
         """Q*, W*, [L, H] and fills under this rule's tie-break."""

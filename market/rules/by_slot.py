@@ -51,7 +51,7 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
     """`BidRule.clear` for every row of a batch."""
     n_slots, n = batch.n_slots, batch.n_orders
     fill = np.zeros((n_slots, n), np.int64)
-    price_num, price_den = np.zeros(n_slots, np.int64), np.ones(n_slots, np.int64)
+    price_num, price_den = [0] * n_slots, [1] * n_slots
     has_price = np.zeros(n_slots, np.bool_)
     imports, exports = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
     pay: list[int] = []
@@ -83,8 +83,8 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
         rows += _trade_rows(s, result.trades, where)
     return BatchClearing(
         fill_wh=fill,
-        price_num=price_num,
-        price_den=price_den,
+        price_num=exact_column(price_num, (n_slots,)),
+        price_den=exact_column(price_den, (n_slots,)),
         has_price=has_price,
         pay_num=exact_column(pay, (n_slots, n)),
         pay_den=exact_column(dens, (n_slots,)),
@@ -132,7 +132,7 @@ def share_by_slot(
     n_slots, n = net_wh.shape
     names = [f"{i:09d}" for i in range(n)] if members is None else list(members)
     local = np.zeros((n_slots, n), np.int64)
-    price_num, price_den = np.zeros(n_slots, np.int64), np.ones(n_slots, np.int64)
+    price_num, price_den = [0] * n_slots, [1] * n_slots
     has_price = np.zeros(n_slots, np.bool_)
     pay: list[int] = []
     dens: list[int] = []
@@ -163,8 +163,8 @@ def share_by_slot(
         pay_num=exact_column(pay, (n_slots, n)),
         pay_den=exact_column(dens, (n_slots,)),
         retailer_num=exact_column(retailer, (n_slots,)),
-        price_num=price_num,
-        price_den=price_den,
+        price_num=exact_column(price_num, (n_slots,)),
+        price_den=exact_column(price_den, (n_slots,)),
         has_price=has_price,
         trades=trade_columns(rows) if rule.pairs else None,
     )

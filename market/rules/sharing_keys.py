@@ -17,6 +17,7 @@ from market.registry import (
     Declares,
     MeterRule,
     choice_parameter,
+    flag_parameter,
     fraction_parameter,
     integer_parameter,
     parameter,
@@ -71,6 +72,7 @@ class SharingKeys(MeterRule):
         choice_parameter(self.name, "unused", self.unused, UNUSED)
         choice_parameter(self.name, "price", self.price, PRICES)
         integer_parameter(self.name, "price_u", self.price_u)
+        flag_parameter(self.name, "repeat", self.repeat)
         order = () if self.order is None else self.order
         if isinstance(order, str) or len(set(order)) != len(tuple(order)):
             raise MarketError(f"{self.name}: parameter order is {order!r}", remedy="list each member's id once")

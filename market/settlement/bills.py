@@ -84,7 +84,7 @@ class Bills:
             "member": self.member,
             **{f"{name}_u": line for name, line in self.lines_u.items()},
             "total_u": self.total_u,
-            "baseline_vat_u": self.baseline_lines_u["vat"],
+            **{f"baseline_{name}_u": line for name, line in self.baseline_lines_u.items()},
             "baseline_total_u": self.baseline_total_u,
             "saving_u": self.saving_u,
             "import_wh": self.import_wh,

@@ -1,4 +1,7 @@
-"""Contracts in integers: the exact payments of a market rule, rounded as market-rules 4.6 says."""
+"""Contracts in integers: the exact payments of a market rule, rounded as market-rules 4.6 says.
+
+With the in-book backstop the retailer is a party too: as member ``n_members``, or -1, in either function.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,6 @@ def contracts_from_pool(
     rank: Int,
     *,
     strong: bool,
-    retailer_sold_wh: Int | None = None,
-    retailer_bought_wh: Int | None = None,
-    retailer_num: Exact | None = None,
 ) -> Contracts:
     """Contracts of a rule whose money is a pool per side (one price, or a price per order without pairs).
 
@@ -35,26 +35,28 @@ def contracts_from_pool(
     pay_num, pay_den
         ``(S, O)`` over ``(S,)``: exact payment of each order [micro-currency], buyers +, sellers negative.
     member
-        ``(O,)`` member of each order column.
+        ``(O,)`` member of each order column. The retailer's columns make one line, which is rounded on its own.
     rank
         ``(n_members,)`` position of each member's id in ASCII order; ties go to the lower.
     strong
         The rule is strongly budget balanced: the sellers' total is the buyers' less the retailer's line, the operator
         gets exactly 0.
-    retailer_sold_wh, retailer_bought_wh, retailer_num
-        ``(S,)`` with the retailer in the book: what it sold and bought there, and what is paid BY it over ``pay_den``;
-        its line is rounded on its own.
 
     Raises
     ------
     MarketError
         If bought and sold energy differ in a slot, or the money has nobody to go to.
     """
-    n_slots = fill_wh.shape[0]
-    none = np.zeros(n_slots, np.int64)
-    supplied = none if retailer_sold_wh is None else retailer_sold_wh
-    taken = none if retailer_bought_wh is None else retailer_bought_wh
-    due = none if retailer_num is None else round_ratio(-retailer_num, pay_den)
+    retailer = (member < 0) | (member >= n_members)
+    supplied = np.where((side < 0) & retailer, fill_wh, 0).sum(axis=1)
+    taken = np.where((side > 0) & retailer, fill_wh, 0).sum(axis=1)
+    due = np.zeros(fill_wh.shape[0], np.int64)
+    if retailer.any():
+        own = pay_num[:, retailer]
+        due = round_ratio(-(own if is_small(own, own.shape[1]) else own.astype(object)).sum(axis=1), pay_den)
+        fill_wh, side, pay_num, member = (
+            fill_wh[:, ~retailer], side[:, ~retailer], pay_num[:, ~retailer], member[~retailer],
+        )  # fmt: skip
     buys = _by_member(np.where(side > 0, fill_wh, 0), member, n_members)
     sells = _by_member(np.where(side < 0, fill_wh, 0), member, n_members)
     pays = _by_member(np.where(side > 0, pay_num, 0), member, n_members)
@@ -88,7 +90,7 @@ def contracts_from_trades(
     slot
         ``(T,)`` slot of each trade, from 0 at the start of the window.
     buyer, seller
-        ``(T,)`` members; -1 is the retailer.
+        ``(T,)`` members.
     e_wh, price_num, price_den
         ``(T,)`` energy and exact price [micro-currency per kWh].
     seller_price_num, seller_price_den
@@ -104,11 +106,7 @@ def contracts_from_trades(
     MarketError
         If an energy is negative or an index lies outside its range.
     """
-    ranges = (
-        ("slot", slot, 0, n_slots - 1),
-        ("buyer", buyer, -1, n_members - 1),
-        ("seller", seller, -1, n_members - 1),
-    )
+    ranges = (("slot", slot, 0, n_slots - 1), ("buyer", buyer, -1, n_members), ("seller", seller, -1, n_members))
     for name, values, low, top in ranges:
         if values.size and (int(values.min()) < low or int(values.max()) > top):
             raise MarketError(f"a trade names a {name} outside {low}..{top}")
@@ -119,10 +117,11 @@ def contracts_from_trades(
         receipt = amount
     else:
         receipt = _trade_amounts(e_wh, seller_price_num, seller_price_den)
-    local = np.where((buyer >= 0) & (seller >= 0), e_wh, 0)
+    near = (buyer >= 0) & (seller >= 0) & (buyer < n_members) & (seller < n_members)
+    local = np.where(near, e_wh, 0)
 
     def gather(party: Int, values: Int) -> Int:
-        plane = np.zeros((n_slots, n_members + 1), np.int64)  # the retailer, -1, is the last column
+        plane = np.zeros((n_slots, n_members + 1), np.int64)  # the retailer is the last column
         np.add.at(plane, (slot, party), values)
         return plane
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 
-def assets_of(buildings: tuple[Building, ...], kind: type[A] | tuple[type[A], ...]) -> Iterator[tuple[int, A]]:
+def assets_of(buildings: tuple[Building, ...], kind: type[A]) -> Iterator[tuple[int, A]]:
     """Building index and asset of every asset of a kind, in the order of the buildings."""
     for i, building in enumerate(buildings):
         for asset in building.assets:
@@ -41,7 +41,11 @@ def _columns(rows: list[tuple[int, str, float]], profiles: ProfileTable) -> Prof
 def demand_columns(buildings: tuple[Building, ...], profiles: ProfileTable) -> Demand:
     """Loads, heat pumps, PV and reactive power as columns that follow profiles."""
     reactive: list[tuple[int, str, float]] = []
-    for i, asset in assets_of(buildings, (LoadAsset, HeatPumpAsset)):
+    drawn: list[tuple[int, LoadAsset | HeatPumpAsset]] = [
+        *assets_of(buildings, LoadAsset),
+        *assets_of(buildings, HeatPumpAsset),
+    ]
+    for i, asset in drawn:
         factor = buildings[i].power_factor
         if asset.reactive_profile is not None:
             reactive.append((i, asset.reactive_profile, asset.reactive_scale))
@@ -106,4 +110,6 @@ def _stays(scenario: Scenario, building: str, car: EvAsset, number: int, grid: S
         return list_sessions(listed, grid, zone, path=f"sessions of {building}")
     if car.sessions_file is not None:
         return read_sessions(Path(car.sessions_file), grid, zone, path=f"sessions_file of {building}")
-    return draw_sessions(SessionDraw(**dict(car.drawn or {})), grid, zone, car.charge_kw, scenario.seed, building, number)
+    return draw_sessions(
+        SessionDraw(**dict(car.drawn or {})), grid, zone, car.charge_kw, scenario.seed, building, number
+    )

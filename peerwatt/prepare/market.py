@@ -51,9 +51,7 @@ def _from_file(rule: str, folder: Path) -> str | type[Rule]:
     return found[0]
 
 
-def market_setup(
-    loaded: LoadedScenario, buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule
-) -> MarketSetup:
+def market_setup(loaded: LoadedScenario, buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule) -> MarketSetup:
     """Everything the market step needs to know beside prices."""
     scenario = loaded.scenario
     groups: dict[str, tuple[Strategy, list[int]]] = {}

@@ -53,9 +53,7 @@ def supply_columns(
         contracts=contracts,
         contract_of=contract_of,
         bills=BillTerms.of(grid, zone, contracts, contract_of.tolist()),
-        loss_u=tariff_prices_u(
-            tariff_spec(settlement.loss_price, "settlement.loss_price", profiles), grid, zone
-        ),
+        loss_u=tariff_prices_u(tariff_spec(settlement.loss_price, "settlement.loss_price", profiles), grid, zone),
         imbalance_u=series(settlement.imbalance_price, "settlement.imbalance_price"),
         imbalance_short_u=series(settlement.imbalance_price_short, "settlement.imbalance_price_short"),
     )

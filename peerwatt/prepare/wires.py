@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from peerwatt.system import Wires
 if TYPE_CHECKING:
     from grid.network import Network
     from peerwatt.scenario import LoadedScenario
+
+Engine = Literal["batch", "pandapower"]
 
 V_MIN_PU = 0.9
 V_MAX_PU = 1.1
@@ -83,7 +85,7 @@ def _storage(network: Network, row: int) -> NetworkStorage:
     )
 
 
-def connect(network: Network, buildings: tuple[Building, ...], engine: str, threads: int) -> Wires:
+def connect(network: Network, buildings: tuple[Building, ...], engine: Engine, threads: int) -> Wires:
     """Where each building hangs on the network."""
     position = {bus: i for i, bus in enumerate(network.bus_ids)}
     bus = np.array([position[str(b.bus)] for b in buildings], np.int32)

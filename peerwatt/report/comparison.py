@@ -18,12 +18,16 @@ _SAME = 5e-4
 
 @dataclass(frozen=True, slots=True)
 class Kpi:
-    """A key figure that arms are compared by. ``better`` says which way is good; ``show`` words a value with its unit."""
+    """A key figure that arms are compared by.
+
+    ``better`` says which way is good; ``value`` takes a run's summary and the reference's; ``show`` words a value with
+    its unit.
+    """
 
     key: str
     name: str
     better: Literal["low", "high"]
-    value: Callable[[Summary, Summary], float | None]  # of a run, given the reference run
+    value: Callable[[Summary, Summary], float | None]
     show: Callable[[float, str], str]
 
 
@@ -69,11 +73,11 @@ def _with(unit: str) -> Callable[[float, str], str]:
 
 
 KPIS: tuple[Kpi, ...] = (
-    Kpi("cost", "paid by all buildings", "low", _cost, lambda v, c: money(v, c)),
-    Kpi("losers", "buildings that pay more than without a market", "low", _losers, lambda v, _: f"{int(v)}"),
-    Kpi("worst", "largest rise of one building's cost", "low", _worst, lambda v, c: money(v, c, signed=True)),
+    Kpi("cost", "total cost of all buildings", "low", _cost, money),
+    Kpi("losers", "number of buildings that pay more", "low", _losers, lambda v, _: f"{int(v)}"),
+    Kpi("worst", "cost change of the worst-off building", "low", _worst, lambda v, c: money(v, c, signed=True)),
     Kpi("local", "energy traded inside the district", "high", _at("energy", "local_kwh"), _with("kWh")),
-    Kpi("inside", "use met from inside the district", "high", _inside, lambda v, _: percent(v)),
+    Kpi("inside", "share of use met from inside", "high", _inside, lambda v, _: percent(v)),
     Kpi("peak", "highest draw from the grid above", "low", _at("grid", "peak_import_kw"), _with("kW")),
     Kpi("reverse", "highest reverse flow", "low", _at("grid", "peak_reverse_kw"), _with("kW")),
     Kpi("losses", "network losses", "low", _at("grid", "losses_kwh"), _with("kWh")),
@@ -227,12 +231,15 @@ def _cost_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[st
             continue
         saved = (base["money"]["cost_u"] - summary["money"]["cost_u"]) / MICRO
         if saved == 0:
-            found.append(f"With {arms[i]} all buildings together pay exactly what they pay with {arms[reference]}.")
+            found.append(
+                f"With {in_words(arms[i])} all buildings together pay exactly what they pay with "
+                f"{in_words(arms[reference])}."
+            )
             continue
         share = f" ({percent(abs(saved) * MICRO / abs(base['money']['cost_u']))})" if base["money"]["cost_u"] else ""
         losers = int(_losers(summary, base) or 0)
-        text = f"With {arms[i]} all buildings together pay {money(abs(saved), currency)}{share} "
-        text += f"{'less' if saved > 0 else 'more'} than with {arms[reference]}"
+        text = f"With {in_words(arms[i])} all buildings together pay {money(abs(saved), currency)}{share} "
+        text += f"{'less' if saved > 0 else 'more'} than with {in_words(arms[reference])}"
         text += f"; {count(losers, 'building pays', 'buildings pay')} more" if losers else "; no building pays more"
         found.append(text + _who_pays(summary, base, currency) + ".")
     return found
@@ -244,7 +251,7 @@ def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
     for account in ("retailer", "network", "state", "operator"):
         both = [s["money"]["accounts"].get(account, {}).get("total_u", 0) for s in (summary, base)]
         change = (both[0] - both[1]) / MICRO
-        if change:
+        if abs(change) * MICRO > _SAME * abs(base["money"]["cost_u"] - summary["money"]["cost_u"]):
             parts.append(f"the {account} receives {money(abs(change), currency)} {'more' if change > 0 else 'less'}")
     return f"; in return {listing(parts)}" if parts else ""
 
@@ -265,16 +272,26 @@ def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) 
         else:
             words = f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
             (won if beats(kpi, a, b) else lost).append(words)
-    arm, other = arms[i][:1].upper() + arms[i][1:], arms[j]
+    arm, other = sentence_start(in_words(arms[i])), in_words(arms[j])
     if not equal and not lost:
         return f"{arm} beats {other} in every figure compared: {listing(won)}."
-    text = f"{arm} does not beat {other}"
-    text += " in any figure compared" if not won else ""
-    parts = ([f"it is worse in {listing(lost)}"] if lost else []) + ([f"equal in {listing(equal)}"] if equal else [])
-    if won:
-        whole = [*lost, *(f"{name} (equal)" for name in equal)]
-        return f"{text} in {listing(whole, 'or')}; it does in {listing(won)}."
-    return f"{text}: {'; '.join(parts)}."
+    where = [f"it is worse in {listing(lost)}"] if lost else []
+    where += [f"there is no difference in {listing(equal)}"] if equal else []
+    if not won:
+        return f"{arm} does not beat {other} in any figure compared: {'; '.join(where)}."
+    missed = len(lost) + len(equal)
+    text = f"{arm} does not beat {other} in {count(missed, 'figure')} of {missed + len(won)}"
+    return f"{text}: {'; '.join(where)}. It is better in {listing(won)}."
+
+
+def in_words(arm: str) -> str:
+    """An arm's name inside a sentence: keys and tariffs take an article."""
+    return f"the {arm}" if arm.partition(" (")[0].endswith((" key", " tariff")) else arm
+
+
+def sentence_start(text: str) -> str:
+    """``text`` with a capital first letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _best_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:

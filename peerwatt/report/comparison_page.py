@@ -18,14 +18,15 @@ from peerwatt.report.comparison import (
     changes,
     comparison_findings,
     difference,
+    in_words,
     is_low_tech,
     kpi_values,
     reference_of,
 )
 from peerwatt.report.data import EQUIPMENT
 from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, bars, layout
-from peerwatt.report.palette import GREY, KINDS, with_alpha
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
+from peerwatt.report.palette import GREY, KINDS, with_alpha
 from peerwatt.report.text import NOTHING, count, html, label, listing, money, plain
 from peerwatt.report.wording import household_kind
 from peerwatt.results import Run
@@ -162,8 +163,10 @@ def costs(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure:
                  hovertemplate=f"%{{x}}: %{{y:,.2f}} {currency}<extra></extra>")  # fmt: skip
     plan = layout(axis("arm", type="category"), axis(f"paid by all buildings [{currency}]", zeroline=True), height=330)
     low, high = int(np.argmin(values)), int(np.argmax(values))
-    text = f"All buildings together pay least with {arms[low]} ({money(values[low], currency)}) and most with "
-    text += f"{arms[high]} ({money(values[high], currency)})."
+    text = (
+        f"All buildings together pay least with {in_words(arms[low])} ({money(values[low], currency)}) and most with "
+    )
+    text += f"{in_words(arms[high])} ({money(values[high], currency)})."
     if values[low] == values[high]:
         text = f"All buildings together pay the same in every arm: {money(values[low], currency)}."
     return Figure("costs", "What all buildings pay together", text, (Panel("", {"data": [trace], "layout": plan}),))
@@ -190,12 +193,11 @@ def distribution(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure:
         texts.append((float(np.median(values)), arms[i], sum(v < 0 for v in values)))
     plan = layout(axis("arm", type="category"), axis(f"saved per building [{currency}]", zeroline=True), height=420)
     best = max(texts)
-    text = (
-        f"Half of the buildings save {money(best[0], currency)} or more with {best[1]}, the highest median of all arms"
-    )
-    losing = [f"{n} with {arm}" for _, arm, n in texts if n]
+    text = f"Half of the buildings save {money(best[0], currency)} or more with {in_words(best[1])}"
+    text += ", the highest median of all arms" if len(texts) > 1 else ""
+    losing = [f"{n} with {in_words(arm)}" for _, arm, n in texts if n]
     text += (
-        f"; buildings that pay more than with {arms[reference]}: {listing(losing)}."
+        f"; buildings that pay more than with {in_words(arms[reference])}: {listing(losing)}."
         if losing
         else "; nobody pays more."
     )
@@ -239,10 +241,9 @@ def _household_panel(
     plan = layout(axis(attribute, type="category"), axis(f"mean savings per building [{currency}]", zeroline=True),
                   barmode="group", height=400)  # fmt: skip
     best, worst = max(extremes), min(extremes)
-    text = (
-        f"By {attribute}, the highest mean savings are those of {best[1]} with {best[2]} ({money(best[0], currency)}), "
-    )
-    text += f"the lowest those of {worst[1]} with {worst[2]} ({money(worst[0], currency)})."
+    text = f"By {attribute}, the highest mean savings are those of {best[1]} with {in_words(best[2])} "
+    text += f"({money(best[0], currency)}), "
+    text += f"the lowest those of {worst[1]} with {in_words(worst[2])} ({money(worst[0], currency)})."
     return Panel(attribute, {"data": traces, "layout": plan}, text)
 
 
@@ -261,8 +262,8 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
         trace = bars(kpi.name, list(arms), shown, _colours(summaries), showlegend=False,
                      text=[NOTHING if v is None else kpi.show(v, currency) for v in values], textposition="auto",
                      hovertemplate=f"%{{x}}: %{{y:,.4~g}} {unit}<extra></extra>")  # fmt: skip
-        plan = layout(axis("arm", type="category", automargin=True), axis(f"{label(kpi.name)} [{unit}]", rangemode="tozero"),
-                      height=280)  # fmt: skip
+        y = axis(f"{kpi.name} [{unit}]", rangemode="tozero")
+        plan = layout(axis("arm", type="category"), y, height=280)
         panels.append(Panel(kpi.name[:1].upper() + kpi.name[1:], {"data": [trace], "layout": plan}))
         best = best_arms(kpi, values)
         if best and len(best) < sum(v is not None for v in values):
@@ -271,7 +272,7 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
     if not any(k in " ".join(texts) for k in ("highest draw", "reverse")) and texts:
         text += " Peaks are the same in all arms: the rule settles energy but does not move it."
     return Figure("grid-figures", "Peaks, local supply, losses and carbon", text, tuple(panels),
-                  note="Settlement alone moves money; peaks and losses change only where batteries or cars act otherwise.")  # fmt: skip
+                  note="Settlement moves money; peaks change only where batteries or cars act otherwise.")  # fmt: skip
 
 
 def _arms_html(summaries: Sequence[Summary], arms: Sequence[str]) -> str:

@@ -63,7 +63,8 @@ class ReportData:
     """Everything the figures need. Energies in Wh, money in whole currency, prices in currency per kWh.
 
     ``slots`` holds arrays of shape ``(n_slots,)`` by name, NaN where a slot has no value; ``savings`` and
-    ``equipment`` have one entry per building; ``flows_wh[seller, buyer]`` is energy over the whole run. ``None`` means the run has no such part.
+    ``equipment`` have one entry per building; ``flows_wh[seller, buyer]`` is energy over the whole run. ``None`` (for
+    ``slots``: empty) means that the run has no such part.
     """
 
     static: RunStatic

@@ -21,6 +21,9 @@ FOREGROUND = "var(--ink)"
 QUIET = "var(--quiet)"
 LIMIT = "var(--limit)"
 
+NO_SLOTS = "The run kept no table of slots (`outputs: tables`), so nothing can be shown over time."
+"""Why a figure over time is missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -102,7 +105,7 @@ def axis(title: str, **more: Any) -> Spec:
 
 def time_axis(zone: str, **more: Any) -> Spec:
     """The axis of local time; the zone stands in its title."""
-    return axis(f"local time ({zone})", type="date", **more)
+    return axis(f"local time ({zone})", **{"type": "date", **more})
 
 
 def line(name: str, x: Any, y: Any, colour: str, **more: Any) -> Spec:

@@ -9,6 +9,7 @@ from peerwatt.report import timeline
 from peerwatt.report.data import Floats, Ints, ReportData
 from peerwatt.report.figure import (
     FOREGROUND,
+    NO_SLOTS,
     Figure,
     Panel,
     Spec,
@@ -33,7 +34,7 @@ from peerwatt.report.palette import (
     YELLOW,
     plotly_scale,
 )
-from peerwatt.report.text import energy, number, percent, plain
+from peerwatt.report.text import energy, mass, number, percent, plain
 
 _SOURCES = (("pv_wh", "PV", ORANGE), ("discharge_wh", "batteries", GREEN), ("drawn_wh", "grid above", GREY))
 _USES = (
@@ -63,6 +64,9 @@ def _unit(largest_wh: float) -> tuple[str, float]:
 
 def balance(data: ReportData) -> Figure:
     """Where energy came from (up) and went (down), stacked by month."""
+    id_, title = "balance", "Energy balance of the district"
+    if not data.slots:
+        return absent(id_, title, NO_SLOTS)
     columns = with_exchange(data)
     bins = timeline.for_bars(data)
     parts = [(*part, 1.0) for part in _SOURCES] + [(*part, -1.0) for part in _USES]
@@ -83,7 +87,7 @@ def balance(data: ReportData) -> Figure:
         x, axis(f"energy [{unit} per {bins.word}]", zeroline=True), height=430, barmode="relative", bargap=0.15
     )
     note = "Above zero: where energy came from; below: where it went. Both sides are equal in every slot."
-    return Figure("balance", "Energy balance of the district", _balance_text(data, columns),
+    return Figure(id_, title, _balance_text(data, columns),
                   (Panel("", {"data": traces, "layout": plan}),), note=note)  # fmt: skip
 
 
@@ -104,6 +108,8 @@ def _balance_text(data: ReportData, columns: dict[str, Floats]) -> str:
 def mean_days(data: ReportData) -> Figure:
     """Mean power over the local day, for each quarter of the year."""
     id_, title = "mean-days", "A mean day in each season"
+    if not data.slots:
+        return absent(id_, title, NO_SLOTS)
     if data.hours > 6:
         return absent(id_, title, f"Slots of {plain(data.hours)} hours are too long to show a day.")
     columns = with_exchange(data)
@@ -140,14 +146,17 @@ def mean_days(data: ReportData) -> Figure:
     busiest = max(texts, key=lambda item: item[2])
     where = "" if len(texts) == 1 else f" in {busiest[0]}"
     text = f"Mean use is highest{where} at {names[busiest[1]]} with {number(busiest[2])} kW"
-    text += "; what lies above the line of use is charged into batteries, fed to the grid above or lost in the network."
+    if data.total("pv_wh") > 0:
+        text += "; what lies above the line of use is charged into batteries, fed to the grid above or lost"
     note = "Line: what households, heat pumps and cars use. Areas: where the energy came from. Mean of each clock time."
-    return Figure(id_, title, text, tuple(panels), note=note)
+    return Figure(id_, title, text + ".", tuple(panels), note=note)
 
 
 def exchange_map(data: ReportData) -> Figure:
     """Power through the connection point, day by hour."""
     id_, title = "exchange", "Exchange with the grid above, day by day"
+    if not data.slots:
+        return absent(id_, title, NO_SLOTS)
     if data.hours > 1:
         return absent(id_, title, f"Slots of {plain(data.hours)} hours are too long to show by hour.")
     power = data.slots["exchange_wh"] / (data.hours * 1e3)
@@ -181,6 +190,9 @@ def exchange_map(data: ReportData) -> Figure:
 
 def duration(data: ReportData) -> Figure:
     """Exchange and residual load, each sorted from high to low."""
+    id_, title = "duration", "Duration curves"
+    if not data.slots:
+        return absent(id_, title, NO_SLOTS)
     columns = data.slots
     factor = 1.0 / (data.hours * 1e3)
     residual = sum(columns[k] for k in ("load_wh", "heat_pump_wh", "ev_wh")) - columns["pv_wh"]
@@ -207,7 +219,7 @@ def duration(data: ReportData) -> Figure:
     else:
         text += "; power never flows back"
     note = "Sorted from high to low: each point says for how many hours the power was at least that high. Slot means."
-    return Figure("duration", "Duration curves", text + ".", (Panel("", {"data": traces, "layout": plan}),), note=note)
+    return Figure(id_, title, text + ".", (Panel("", {"data": traces, "layout": plan}),), note=note)
 
 
 def carbon(data: ReportData) -> Figure:
@@ -229,7 +241,7 @@ def carbon(data: ReportData) -> Figure:
     x = axis(bins.word, type="category") if bins.word == "month" else time_axis(data.static.zone)
     plan = layout(x, axis(f"emissions [kg CO₂ per {bins.word}]", rangemode="tozero"), barmode="group", bargap=0.2)
     total, all_ = float(emitted.sum()), float(alone.sum())
-    text = f"What the district drew from the grid above stands for {number(total / 1e3)} t of CO₂"
+    text = f"What the district drew from the grid above stands for {mass(total)} of CO₂"
     if all_ > 0:
         text += f", {percent(1 - total / all_)} less than if the grid had supplied all its use"
     note = (

@@ -6,7 +6,20 @@ import numpy as np
 
 from peerwatt.report import timeline
 from peerwatt.report.data import Floats, ReportData
-from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, band, bars, column, layout, line, time_axis
+from peerwatt.report.figure import (
+    NO_SLOTS,
+    Figure,
+    Panel,
+    Spec,
+    absent,
+    axis,
+    band,
+    bars,
+    column,
+    layout,
+    line,
+    time_axis,
+)
 from peerwatt.report.palette import BLUE, GREEN, VIRIDIS, plotly_scale, with_alpha
 from peerwatt.report.text import MONTHS, count, energy, label, number, percent, plain
 
@@ -19,7 +32,10 @@ def market_figures(data: ReportData) -> list[Figure]:
 def _no_price(data: ReportData) -> str:
     rule = label(data.static.rule)
     if data.static.rule == "no_market":
-        return "Without a market nobody trades inside the district: every kilowatt-hour is bought from or sold to the retailer."
+        return (
+            "Without a market nobody trades inside the district: every kilowatt-hour is bought from or sold to the "
+            "retailer."
+        )
     if not data.total("volume_wh"):
         return f"No energy was traded under {rule} in this run, so there is no price to show."
     return f"The rule {rule} does not set a price per slot, so there is no price to show."
@@ -28,6 +44,8 @@ def _no_price(data: ReportData) -> str:
 def price_and_volume(data: ReportData) -> Figure:
     """Price (mean and spread) above, traded energy below, on one time axis."""
     id_, title = "price", "Price and traded energy"
+    if not data.slots:
+        return absent(id_, title, NO_SLOTS)
     price = data.column("price")
     traded = data.total("volume_wh")
     if traded <= 0:

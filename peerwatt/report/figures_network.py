@@ -9,6 +9,7 @@ from peerwatt.report.data import Floats, ReportData, Snapshot
 from peerwatt.report.figure import (
     FOREGROUND,
     LIMIT,
+    NO_SLOTS,
     Figure,
     Panel,
     Spec,
@@ -150,6 +151,8 @@ def _on(data: ReportData, snapshot: Snapshot | None) -> str:
 def voltage_time(data: ReportData) -> Figure:
     """Lowest and highest voltage of the network over time."""
     id_, title = "voltage-time", "Lowest and highest voltage over time"
+    if data.voltage is not None and not data.slots:
+        return absent(id_, title, NO_SLOTS)
     low, high = data.column("v_min_pu"), data.column("v_max_pu")
     if low is None or high is None:
         return absent(id_, title, _no_network(data))
@@ -184,7 +187,7 @@ def voltage_time(data: ReportData) -> Figure:
 def picture(data: ReportData) -> Figure:
     """The network coloured by voltage and loading, one tab per telling slot and one per extreme of the run."""
     id_, title = "network", "The network"
-    if data.voltage is None or data.loading is None or not data.snapshots:
+    if data.voltage is None or data.loading is None:
         return absent(id_, title, _no_network(data))
     whole = "year" if data.n_days > 350 else "run"
     panels = [_picture_panel(data, SNAPSHOT_WORDS[s.key], s.v_pu, s.loading, s.slot) for s in data.snapshots]
@@ -193,7 +196,7 @@ def picture(data: ReportData) -> Figure:
     _, geographic = bus_places(data.static)
     note = "Dots: voltage; lines: loading (100 % = rated); squares on lines: transformers. "
     note += "Drawn at the positions of the network file. " if geographic else "Positions are unknown: drawn as a tree. "
-    first = data.snapshots[0]
+    first = data.snapshots[0] if data.snapshots else Snapshot("", 0, data.voltage.highest, data.loading.highest)
     drawing = network_svg(data.static, first.v_pu, first.loading, title=panels[0].sentence)
     return Figure(id_, title, panels[0].sentence, tuple(panels), shown="tabs", note=note + interval_note(data),
                   fallback=drawing)  # fmt: skip
@@ -218,7 +221,8 @@ def _picture_panel(data: ReportData, name: str, v_pu: Floats, load: Floats, slot
     text += f"and {volts(float(v_pu[top_bus]))} p.u. ({buses[top_bus].name or buses[top_bus].id})"
     if top_branch >= 0:
         branch = branches[top_branch]
-        text += f"; the most loaded is {with_kind(branch.kind, branch.name or branch.id)} with {percent(float(load[top_branch]))}"
+        name_of = with_kind(branch.kind, branch.name or branch.id)
+        text += f"; the most loaded is {name_of} with {percent(float(load[top_branch]))}"
     return Panel(name, {"data": traces, "layout": plan}, text + ".")
 
 
@@ -253,8 +257,10 @@ def _branch_traces(data: ReportData, places: Floats, load: Floats, top: float) -
         traces.append({"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip",
                        "line": {"color": colour, "width": 3.5}})  # fmt: skip
     ends = [(places[b.from_bus] + places[b.to_bus]) / 2 for b in data.static.branches]
-    words = [f"{with_kind(b.kind, b.name)} ({b.id})<br>loading {percent(float(v))} of rated, limit {percent(b.loading_max, 0)}"
-             for b, v in zip(data.static.branches, load, strict=True)]  # fmt: skip
+    words = [
+        f"{with_kind(b.kind, b.name)} ({b.id})<br>loading {percent(float(v))}, limit {percent(b.loading_max, 0)}"
+        for b, v in zip(data.static.branches, load, strict=True)
+    ]
     transformer = [b.kind == "transformer" for b in data.static.branches]
     traces.append({
         "type": "scatter", "mode": "markers", "x": [round(float(p[0]), 4) for p in ends],

@@ -33,6 +33,8 @@ def savings(data: ReportData) -> Figure:
             id_, title, "This run is the reference itself: without a market there is nothing to save against."
         )
     values = data.savings
+    if not values.any():
+        return absent(id_, title, "No building saves or loses anything against no market in this run.")
     order = np.argsort(-values, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -59,12 +61,11 @@ def _savings_text(data: ReportData, values: Floats) -> str:
     n, won, lost = len(values), int((values > 0).sum()), int((values < 0).sum())
     best, worst = int(values.argmax()), int(values.argmin())
     names = data.static.buildings
-    if not won and not lost:
-        return "No building saves or loses anything against no market."
     text = f"{won} of {count(n, 'building')} save{'s' if won == 1 else ''} against no market"
     text += f", {money_of(values.mean())} on average; the most is {money_of(values[best])} ({names[best].id})"
     if lost:
-        text += f", and {count(lost, 'building')} lose{'s' if lost == 1 else ''}, at most {money_of(-values[worst])} ({names[worst].id})"
+        text += f", and {count(lost, 'building loses', 'buildings lose')}"
+        text += f", at most {money_of(-values[worst])} ({names[worst].id})"
     elif n > 1:
         text += f", the least {money_of(values[worst])} ({names[worst].id}); nobody loses"
     return text + "."
@@ -77,6 +78,8 @@ def savings_by_kind(data: ReportData) -> Figure:
         return absent(
             id_, title, "This run is the reference itself: without a market there is nothing to save against."
         )
+    if not data.savings.any():
+        return absent(id_, title, "No building saves or loses anything, so no kind of household does.")
     panels: list[Panel] = []
     for name, groups in data.groups.items():
         if len(groups) < 2 and len(data.groups) > 1 and panels:

@@ -16,7 +16,7 @@ from peerwatt.report.figures_people import kinds, savings
 from peerwatt.report.load import load_report_data
 from peerwatt.report.palette import BLUE, mix
 from peerwatt.report.svg import FAINT, INK, Drawing, network_svg
-from peerwatt.report.text import number
+from peerwatt.report.text import number, plain
 from peerwatt.results import Run
 
 WIDTH, HEIGHT = 960, 420
@@ -78,8 +78,8 @@ def _ticks(low: float, high: float) -> list[float]:
 class _Plot:
     """A drawing with a y axis; x runs over ``n`` equal places."""
 
-    def __init__(self, title: str, unit: str, low: float, high: float, n: int) -> None:
-        self.draw = Drawing(WIDTH, HEIGHT, title)
+    def __init__(self, title: str, unit: str, low: float, high: float, n: int, *, says: str) -> None:
+        self.draw = Drawing(WIDTH, HEIGHT, says)
         self.n = max(n, 1)
         marks = _ticks(low, high)
         self.low, self.high = marks[0], marks[-1]
@@ -88,7 +88,7 @@ class _Plot:
         for mark in marks:
             y = self.y(mark)
             self.draw.line(_LEFT, y, WIDTH - _RIGHT, y, INK if mark == 0 else "#E1E6EB", 1)
-            self.draw.text(_LEFT - 8, y + 4, number(mark) if mark else "0", size=11.5, colour=FAINT, anchor="end")
+            self.draw.text(_LEFT - 8, y + 4, plain(round(mark, 9)), size=11.5, colour=FAINT, anchor="end")
 
     def y(self, value: float) -> float:
         """Pixel of a value."""
@@ -106,11 +106,14 @@ class _Plot:
 
     def legend(self, entries: Sequence[tuple[str, str]]) -> None:
         """Coloured names at the bottom."""
-        x = _LEFT
+        x, y = _LEFT, HEIGHT - 24.0
         for name, colour in entries:
-            self.draw.rect(x, HEIGHT - 22, 11, 11, colour, round_=2)
-            self.draw.text(x + 16, HEIGHT - 12, name, size=12)
-            x += 30 + 7.0 * len(name)
+            width = 24 + 6.6 * len(name)
+            if x + width > WIDTH - _RIGHT:
+                x, y = _LEFT, y + 17
+            self.draw.rect(x, y, 11, 11, colour, round_=2)
+            self.draw.text(x + 16, y + 10, name, size=12)
+            x += width + 8
 
 
 def _price(data: ReportData) -> str:
@@ -119,8 +122,8 @@ def _price(data: ReportData) -> str:
     price = data.slots["price"]
     mean = bins.mean(price, data.slots["volume_wh"])
     low, high = bins.lowest(price), bins.highest(price)
-    plot = _Plot("Price of local energy", f"{data.price_unit}: {price_and_volume(data).sentence}"[:130],
-                 min(0.0, float(np.nanmin(low))), float(np.nanmax(high)), bins.n)  # fmt: skip
+    reach = min(0.0, float(np.nanmin(low))), float(np.nanmax(high))
+    plot = _Plot("Price of local energy", data.price_unit, *reach, bins.n, says=price_and_volume(data).sentence)
     known = np.flatnonzero(np.isfinite(mean))
     edge = [(plot.x(i + 0.5), plot.y(float(high[i]))) for i in known]
     edge += [(plot.x(i + 0.5), plot.y(float(low[i]))) for i in known[::-1]]
@@ -144,16 +147,16 @@ def _balance(data: ReportData) -> str:
     up = sum((np.maximum(s, 0) for s in stacks), np.zeros(len(names)))
     down = sum((np.minimum(s, 0) for s in stacks), np.zeros(len(names)))
     unit = str(spec["layout"]["yaxis"]["title"]["text"])
-    plot = _Plot(
-        "Energy balance of the district", unit, float(down.min(initial=0)), float(up.max(initial=0)), len(names)
-    )
+    reach = float(down.min(initial=0)), float(up.max(initial=0))
+    plot = _Plot("Energy balance of the district", unit, *reach, len(names), says=figure.sentence)
     above, below = np.zeros(len(names)), np.zeros(len(names))
     for trace, values in zip(traces, stacks, strict=True):
         for i, value in enumerate(values):
             base = above if value > 0 else below
             y1, y2 = plot.y(float(base[i])), plot.y(float(base[i] + value))
-            plot.draw.rect(plot.x(i + 0.1), min(y1, y2), plot.x(i + 0.9) - plot.x(i + 0.1), abs(y1 - y2),
-                           trace["marker"]["color"], f"{trace['name']}, {names[i]}: {number(abs(float(value)))}")  # fmt: skip
+            says = f"{trace['name']}, {names[i]}: {number(abs(float(value)))}"
+            width = plot.x(i + 0.9) - plot.x(i + 0.1)
+            plot.draw.rect(plot.x(i + 0.1), min(y1, y2), width, abs(y1 - y2), trace["marker"]["color"], says)
             base[i] += value
     plot.labels(names, 12)
     plot.legend([(trace["name"], trace["marker"]["color"]) for trace in traces])
@@ -173,13 +176,15 @@ def _savings(data: ReportData) -> str:
     """Savings of every building, sorted."""
     values: Floats = data.savings
     order = np.argsort(-values, kind="stable")
-    plot = _Plot("Savings per building against no market", f"{data.currency}: {savings(data).sentence}"[:130],
-                 min(0.0, float(values.min(initial=0))), max(0.0, float(values.max(initial=0))), len(values))  # fmt: skip
+    reach = float(values.min(initial=0)), float(values.max(initial=0))
+    title = "Savings per building against no market"
+    plot = _Plot(title, data.currency, *reach, len(values), says=savings(data).sentence)
     colours = kinds(data)
     for place, i in enumerate(order):
         y1, y2 = plot.y(0.0), plot.y(float(values[i]))
         plot.draw.rect(plot.x(place + 0.1), min(y1, y2), plot.x(place + 0.9) - plot.x(place + 0.1), abs(y1 - y2),
-                       colours[data.equipment[i]], f"{data.static.buildings[i].id}: {values[i]:,.2f} {data.currency}")  # fmt: skip
+                       colours[data.equipment[i]],
+                       f"{data.static.buildings[i].id}: {values[i]:,.2f} {data.currency}")  # fmt: skip
     plot.labels([data.static.buildings[i].id for i in order], 20)
     plot.legend(list(colours.items()))
     return plot.draw.render()

@@ -23,10 +23,38 @@ def bus_places(static: RunStatic) -> tuple[Floats, bool]:
     everything fed through it below.
     """
     places = np.array([(b.x, b.y) for b in static.buses], np.float64).reshape(-1, 2)
+    places = _metric(places)
     extent = float(np.ptp(places, axis=0).max()) if len(places) and np.isfinite(places).all() else 0.0
     if extent <= 0 or len(np.unique(places, axis=0)) < max(2, len(places) // 2):
         return _tree(static), False
-    return _apart((places - places.min(axis=0)) / extent), True
+    moved = _sources_near(static, places)
+    return _apart((moved - moved.min(axis=0)) / float(np.ptp(moved, axis=0).max())), True
+
+
+def _metric(places: Floats) -> Floats:
+    """Degrees of longitude shortened to the length they have at this latitude; other units stay as they are."""
+    if not len(places) or not np.isfinite(places).all() or np.abs(places).max(axis=0)[1] > 85:
+        return places
+    return np.asarray(places * np.array([np.cos(np.radians(places[:, 1].mean())), 1.0]))
+
+
+def _sources_near(static: RunStatic, places: Floats) -> Floats:
+    """High-voltage buses that only feed a transformer, moved beside its other side.
+
+    Network files often place them anywhere; a transformer drawn as long as a street misleads.
+    """
+    lines = [b for b in static.branches if b.kind == "line"]
+    moved = places.copy()
+    if not lines:
+        return moved
+    near = neighbours(static)
+    length = float(np.median([np.hypot(*(places[b.from_bus] - places[b.to_bus])) for b in lines]))
+    for branch in static.branches:
+        if branch.kind != "transformer" or len(near[branch.from_bus]) != 1 or length <= 0:
+            continue
+        if np.hypot(*(places[branch.from_bus] - places[branch.to_bus])) > 1.5 * length:
+            moved[branch.from_bus] = places[branch.to_bus] + np.array([0.0, length])
+    return moved
 
 
 def _apart(places: Floats) -> Floats:

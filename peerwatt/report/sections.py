@@ -9,7 +9,7 @@ from typing import Any
 from peerwatt.report.data import ReportData
 from peerwatt.report.figures_network import interval_note
 from peerwatt.report.page import Card, Cell, cards_html, facts_html, list_html, table_html
-from peerwatt.report.text import NOTHING, count, energy, fixed, html, label, money, number, percent, plain
+from peerwatt.report.text import NOTHING, count, energy, fixed, html, label, mass, money, number, percent, plain
 
 MAX_VIOLATIONS = 50
 """So many of the worst violations are listed."""
@@ -71,7 +71,7 @@ def lead(data: ReportData) -> str:
     savings = data.summary["money"]["savings"]
     if s.rule == "no_market":
         return f"{text} Every other run of this district is compared with this one."
-    if not data.total("volume_wh"):
+    if not data.summary["energy"]["local_kwh"]:
         return f"{text} Nothing was traded."
     verb = "saved" if savings >= 0 else "lost"
     return f"{text} Together they {verb} {money(abs(savings), s.currency)} against no market."
@@ -157,8 +157,8 @@ def _grid_cards(data: ReportData) -> list[Card]:
         )
         cards.append(Card("Limit violations", f"{v['count']:,}", slots))
     if c["imports_kg"] is not None:
-        cards.append(Card("CO₂ of the grid's supply", f"{number(c['imports_kg'] / 1000)} t",
-                          f"PV used inside avoided {number(c['avoided_by_pv_kg'] / 1000)} t"))  # fmt: skip
+        cards.append(Card("CO₂ of the grid's supply", mass(c["imports_kg"]),
+                          f"PV used inside avoided {mass(c['avoided_by_pv_kg'])}"))  # fmt: skip
     return cards
 
 
@@ -199,12 +199,12 @@ def _violation_row(data: ReportData, item: Mapping[str, Any]) -> list[Cell]:
     id_ = str(item["element"])
     name = names.get(id_) or id_
     slot = int(item["slot"])
+    stamp = data.grid.start_of(slot).isoformat()
     value, limit, excess = (float(item[key]) for key in ("value", "limit", "excess"))
     return [
         Cell(name if name == id_ else f"{name} ({id_})"),
         Cell(label(str(item["kind"]))),
-        Cell(data.when(slot), markup=f'<time datetime="{data.grid.start_of(slot).isoformat()}">{html(data.when(slot))}</time>',
-             value=float(slot)),
+        Cell(data.when(slot), float(slot), f'<time datetime="{stamp}">{html(data.when(slot))}</time>'),
         Cell(size(value), value), Cell(size(limit), limit), Cell(size(excess), excess),
         Cell(str(item["contributors"]) or NOTHING),
     ]  # fmt: skip
@@ -213,10 +213,10 @@ def _violation_row(data: ReportData, item: Mapping[str, Any]) -> list[Cell]:
 def notices_html(data: ReportData) -> str:
     """Remarks a reader must know, and the attribution that the data's licences ask for."""
     notes = [str(n) for n in data.summary.get("notes", data.static.remarks)]
-    if data.summary["undefined"]:
-        notes += [
-            f"{label(key.replace('.', ': '))} is undefined: {why}." for key, why in data.summary["undefined"].items()
-        ]
+    reasons: dict[str, list[str]] = {}
+    for key, why in data.summary["undefined"].items():
+        reasons.setdefault(str(why), []).append(label(key.rpartition(".")[2]).removesuffix(" per kwh"))
+    notes += [f"Undefined because {why}: {', '.join(keys)}." for why, keys in reasons.items()]
     parts = [f'<div class="box"><h3>Remarks</h3>{list_html(notes)}</div>'] if notes else []
     if data.static.notices:
         body = list_html([n.strip() for n in data.static.notices])

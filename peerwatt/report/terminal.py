@@ -15,7 +15,7 @@ from peerwatt.report.comparison import (
     kpi_values,
     reference_of,
 )
-from peerwatt.report.text import NOTHING, count, energy, fixed, label, money, number, percent, plain, volts
+from peerwatt.report.text import NOTHING, count, energy, fixed, label, mass, money, number, percent, plain, volts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,18 +58,20 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     summary
         ``summary.json`` as a mapping.
     """
+    from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
     run = summary["run"]
     table = Table(title=escape(f"{run['title'] or run['name']} · {label(run['rule'])}"), width=WIDTH, show_header=False,
-                  title_justify="left", title_style="bold", pad_edge=False)  # fmt: skip
+                  title_justify="left", title_style="bold", pad_edge=False,
+        box=SIMPLE)  # fmt: skip
     table.add_column(style="dim", ratio=5)
     table.add_column(justify="right", ratio=3, no_wrap=True)
     table.add_column(ratio=6)
     for rows in (_energy_rows(summary), _money_rows(summary), _grid_rows(summary)):
         for name, value, more in rows:
-            table.add_row(name, value, more)
+            table.add_row(escape(name), value, escape(more))
         table.add_section()
     return table
 
@@ -77,11 +79,12 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 def _energy_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     e, own, run = summary["energy"], summary["self_supply"], summary["run"]
     used = (e["load_kwh"] + e["heat_pump_kwh"] + e["ev_kwh"]) * 1000
+    share = e["local_kwh"] * 1000 / used if used else None
     length = f"{count(run['n_slots'], 'slot')} of {plain(run['slot_s'] / 60)} min"
     return [
         ("used", energy(used), f"{count(run['n_buildings'], 'building')}, {length}"),
         ("made by PV", energy(e["pv_kwh"] * 1000), f"{energy(e['curtailed_kwh'] * 1000)} curtailed"),
-        ("traded inside", energy(e["local_kwh"] * 1000), f"{percent(e['local_kwh'] * 1000 / used)} of use" if used else ""),
+        ("traded inside", energy(e["local_kwh"] * 1000), f"{percent(share)} of use" if used else ""),
         ("self-consumption", percent(own["shared_self_consumption"]),
          f"each building alone {percent(own['alone_self_consumption'])}"),
         ("self-sufficiency", percent(own["shared_self_sufficiency"]),
@@ -94,7 +97,7 @@ def _money_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = [("paid by all buildings", money(m["cost_u"] / MICRO, currency),
              f"without a market {money(m['baseline_u'] / MICRO, currency)}")]  # fmt: skip
     if summary["run"]["rule"] != "no_market":
-        rows.append(("saved", money(m["savings"], currency), f"{count(s['negative'], 'building')} pay more"))
+        rows.append(("saved", money(m["savings"], currency), f"paying more: {count(s['negative'], 'building')}"))
         mean = p["volume_weighted_mean_per_kwh"]
         if mean is not None:
             span = f"{number(p['lowest_per_kwh'])} to {number(p['highest_per_kwh'])}"
@@ -114,13 +117,15 @@ def _grid_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("voltage [p.u.]", f"{volts(g['v_min_pu'])}–{volts(g['v_max_pu'])}",
                      f"{minutes}-minute means; not an EN 50160 assessment"))  # fmt: skip
         rows.append(("network losses", energy(g["losses_kwh"] * 1000), f"{percent(g['losses_share'], 2)} of imports"))
-    for kind in ("line", "transformer"):
-        if g[f"max_{kind}_loading"] is not None:
-            rows.append((f"highest {kind} loading", percent(g[f"max_{kind}_loading"]), ""))
+    rows += [
+        (f"highest {kind} loading", percent(g[f"max_{kind}_loading"]), "")
+        for kind in ("line", "transformer")
+        if g[f"max_{kind}_loading"] is not None
+    ]
     if v["checked"]:
         rows.append(("limit violations", f"{v['count']:,}", f"in {count(v['slots'], 'slot')}"))
     if c["imports_kg"] is not None:
-        rows.append(("CO₂ of grid supply", f"{number(c['imports_kg'] / 1000)} t", ""))
+        rows.append(("CO₂ of grid supply", mass(c["imports_kg"]), ""))
     return rows
 
 
@@ -134,6 +139,7 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
     RunError
         If the runs cannot be compared.
     """
+    from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
@@ -142,7 +148,8 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
     currency = str(summaries[0]["run"]["currency"])
     reference = reference_of(summaries)
     table = Table(width=WIDTH, title="Compared with " + arms[reference], title_justify="left", title_style="bold",
-                  pad_edge=False)  # fmt: skip
+                  pad_edge=False,
+        box=SIMPLE)  # fmt: skip
     turned = len(arms) > 3
     shown = [k for k in KPIS if not turned or k.key in ("cost", "losers", "local", "inside", "peak", "reverse")]
     heads = [_short(k.key, currency) for k in shown] if turned else arms

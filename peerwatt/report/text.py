@@ -25,7 +25,11 @@ def number(value: float | int | None, digits: int = 3) -> str:
         return NOTHING
     if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
+    if value == 0:
+        return "0"
     size = abs(value)
+    if size < 10**digits:
+        size = float(f"{size:.{digits}g}")  # 0.9996 becomes 1.00, not 1.000
     whole = 0 if size < 1 else math.floor(math.log10(size)) + 1
     decimals = max(0, digits - whole)
     if 0 < size < 1:
@@ -62,6 +66,13 @@ def energy(wh: float | int | None) -> str:
         if size >= limit:
             return f"{number(wh / limit)} {unit}"
     return f"{number(wh)} Wh"
+
+
+def mass(kg: float | None) -> str:
+    """Mass in kg below a tonne, in t above."""
+    if kg is None or math.isnan(kg):
+        return NOTHING
+    return f"{number(kg / 1000)} t" if abs(kg) >= 1000 else f"{number(kg)} kg"
 
 
 def money(amount: float | None, currency: str, *, signed: bool = False) -> str:

@@ -47,7 +47,8 @@ class Bins:
         w = good.astype(np.float64) if weights is None else np.where(good, np.nan_to_num(weights), 0.0)
         top = np.add.reduceat(np.where(good, values, 0.0) * w, self.start)
         base = np.add.reduceat(w, self.start)
-        return np.divide(top, base, out=np.full(self.n, np.nan), where=base > 0)
+        found: Floats = np.divide(top, base, out=np.full(self.n, np.nan), where=base > 0)
+        return found
 
     def lowest(self, values: Floats) -> Floats:
         """Smallest value per bin, NaN where a bin has none."""

@@ -71,15 +71,19 @@ def check_replaceable(folder: Path, listed: set[str]) -> None:
             )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path``, flush it to the disk, and move it into place."""
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write ``data`` beside ``path``, flush it to the disk if it is to be ``durable``, and move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    move_into_place(beside, path)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    if durable:
+        move_into_place(beside, path)
+    else:
+        beside.replace(path)
 
 
 def move_into_place(beside: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 74rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; }
 h2 { font-size: 1.15rem; margin-top: 2rem; }
@@ -18,17 +18,19 @@ h2 { font-size: 1.15rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #c8c8c8; vertical-align: bottom; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #c8c8c8; vertical-align: bottom; }
 th { font-weight: 600; }
-tr > th:first-child { text-align: left; font-weight: 400; }
-thead tr > th:first-child, tfoot th, tfoot td { font-weight: 600; }
+tr > th:first-child { text-align: left; white-space: nowrap; }
+tbody th { font-weight: 400; }
+tfoot td { font-weight: 600; }
 thead th { border-bottom: 2px solid #555; }
 tfoot td, tfoot th { border-top: 2px solid #555; border-bottom: 0; }
 li { margin: .3rem 0; }
 @media print {
-  body { font-size: 10pt; margin: 0; max-width: none; }
+  body { font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }
+  table { font-size: 8pt; }
   .wide { overflow: visible; }
-  th, td { padding: .15rem .35rem; }
+  th, td { padding: .12rem .3rem; }
   table, h2 { break-inside: avoid; }
   h2 { break-after: avoid; }
 }

@@ -123,7 +123,9 @@ def write_statements(run: Run) -> None:
     for i, building in enumerate(run.static.buildings):
         statement = maker.statement(i)
         for suffix, content in (("html", statement.html), ("txt", statement.text)):
-            layout.write_atomic(run.folder / layout.STATEMENTS / f"{building.id}.{suffix}", content.encode())
+            layout.write_atomic(
+                run.folder / layout.STATEMENTS / f"{building.id}.{suffix}", content.encode(), durable=False
+            )
 
 
 class _Maker:
@@ -155,7 +157,8 @@ class _Maker:
         block, unit = self.savings[building.id], self.static.currency
         cost, before, saved = block["cost_u"], block["baseline_u"], block["savings_u"]
         paid = f"You paid {_money(cost)} {unit}" if cost >= 0 else f"You were credited {_money(-cost)} {unit}"
-        without = f"Without the market it would have been {_money(before)} {unit}"
+        would = "paid" if before >= 0 else "been credited"
+        without = f"Without the market you would have {would} {_money(abs(before))} {unit}"
         if saved > 0:
             effect = f"the market saved you {_money(saved)} {unit}."
         elif saved < 0:

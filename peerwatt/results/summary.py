@@ -336,6 +336,7 @@ def _buildings(static: RunStatic, values: Values, actual: list[int], baseline: l
 
 
 def _notes(static: RunStatic, bills: Bills | None) -> list[str]:
+    """How the figures are meant, then the run's own remarks (hourly data, balanced network, attribution, gaps)."""
     minutes = static.slot_s / 60
     notes = [
         "Self-consumption and self-sufficiency count charging as load and discharging as generation.",
@@ -343,12 +344,6 @@ def _notes(static: RunStatic, bills: Bills | None) -> list[str]:
     ]
     if static.buses:
         notes.append(f"Voltages and loadings are {minutes:g}-minute means; not an EN 50160 assessment.")
-        if static.phases == 1:
-            notes.append("The network is taken as balanced over its three phases.")
-    if static.slot_s >= 3600:
-        notes.append("Hourly or longer slots flatter sharing: what cancels within a slot is not seen.")
     if bills is None:
         notes.append("Costs are the sums of the slots' postings; fixed charges and tax on invoices are not in them.")
-    if not static.pairs:
-        notes.append("Who supplied whom is an attribution: each slot's purchases are shared over its sellers pro rata.")
     return [*notes, *static.remarks]

@@ -257,7 +257,7 @@ class RunWriter:
             part.close_part()
             written.append("bills")
         for table in written:
-            put(self.folder / layout.SCHEMAS / f"{table}.json", TABLES[table].to_json())
+            put(self.folder / layout.SCHEMAS / f"{table}.json", TABLES[table].to_json(), durable=False)
 
 
 def interrupted(folder: Path) -> bool:

@@ -41,10 +41,16 @@ def explain(error: ValidationError, value: Mapping[str, Any], problems: Problems
     slips = {f.path[:-1]: f for f in found if f.kind == "extra_forbidden" and f.slip()}
     for finding in found:
         slip = slips.get(finding.path[:-1])
+        if finding.kind == "too_short" and any(_below(f.path, finding.path) for f in found):
+            continue  # counted without the entry that is wrong
         if finding.kind == "missing" and slip is not None and slip.slip() == finding.path[-1]:
             continue  # the misspelt key stands for it, and says so
         message, remedy = finding.words()
         problems.add(finding.path, message, remedy)
+
+
+def _below(path: YamlPath, above: YamlPath) -> bool:
+    return len(path) > len(above) and path[: len(above)] == above
 
 
 def _strip(annotation: Any) -> Any:

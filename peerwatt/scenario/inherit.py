@@ -18,7 +18,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "scenarios"
 
 _PATH_KEYS = ("file", "sessions_file", "folder")
 FILE_LIKE = re.compile(r"[/\\]|\.(csv|txt|tsv|parquet|pq)$", re.IGNORECASE)
-_STEP = re.compile(r"([^.\[\]]+)|\[([^\[\]]+)\]|\.")
+_STEP = re.compile(r"([^.\[\]]+)|\[([^\[\]]+)\]")
 
 
 def shipped_scenarios() -> tuple[str, ...]:
@@ -82,12 +82,8 @@ def _parent(document: Document) -> Path | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        document.problems.append(
-            document.collector().error(
-                ("extends",), "must be the name or path of a scenario", "e.g. extends: semiurban"
-            )
-        )
-        return None
+        message = "extends must be the name or path of a scenario"
+        raise ScenarioProblems([document.collector().error(("extends",), message, "e.g. extends: semiurban")])
     try:
         return find_scenario(name, document.base_dir)
     except ScenarioError as error:
@@ -174,8 +170,8 @@ def _rewrite(value: Any, base_dir: Path) -> None:
 def override(whole: Document, overrides: Mapping[str, Any], base_dir: Path) -> None:
     """Lay ``overrides`` over a document; their data paths are relative to ``base_dir``.
 
-    A key may be a path: ``market.stages[0].rule``, ``buildings[home-3].plant`` (position or id). A mapping merges,
-    None goes back to the default.
+    A key may be a path: ``market.stages[0].rule``, ``buildings[home-3].plant`` (position or id; the position after the
+    last makes a new entry). A mapping merges, None goes back to the default.
 
     Raises
     ------
@@ -183,26 +179,32 @@ def override(whole: Document, overrides: Mapping[str, Any], base_dir: Path) -> N
         If a path names a list entry that does not exist.
     """
     for name, value in overrides.items():
-        steps = [word or index for word, index in _STEP.findall(name) if word or index]
         part = document_of({"value": value}, base_dir)
         whole.problems.extend(part.problems)
-        _set(whole, steps or [name], part.value["value"], name)
+        _set(whole, _STEP.findall(name) or [(name, "")], part.value["value"], name)
     make_absolute(Document(whole.value, {}, base_dir, None))  # what was absolute stays as it is
 
 
-def _set(whole: Document, steps: list[str], value: Any, name: str) -> None:
+def _set(whole: Document, steps: list[tuple[str, str]], value: Any, name: str) -> None:
     holder: Any = whole.value
     path: YamlPath = ()
     problems = Problems(whole.marks, None)
-    for step in steps[:-1]:
+    keys = [word or index for word, index in steps]
+    for step, (_, next_index) in zip(keys, steps[1:], strict=False):
         key = _key(holder, step, problems, path, name)
-        holder = holder.setdefault(key, {}) if isinstance(holder, dict) else holder[key]
+        if isinstance(holder, dict):
+            holder = holder.setdefault(key, [] if next_index else {})
+        elif key == len(holder):
+            holder.append({})
+            holder = holder[-1]
+        else:
+            holder = holder[key]
         path = (*path, key)
-    last = _key(holder, steps[-1], problems, path, name)
+    last = _key(holder, keys[-1], problems, path, name)
     path = (*path, last)
     if isinstance(holder, list):
         _forget(whole.marks, path)
-        holder[int(last)] = value
+        holder[int(last) : int(last) + 1] = [value]
         whole.marks[path] = Mark(None, None)
         return
     part = document_of({str(last): value}, whole.base_dir)
@@ -214,7 +216,7 @@ def _key(holder: Any, step: str, problems: Problems, path: YamlPath, name: str) 
     if isinstance(holder, dict):
         return step
     if isinstance(holder, list):
-        if step.isdecimal() and int(step) < len(holder):
+        if step.isdecimal() and int(step) <= len(holder):  # one past the end makes a new entry
             return int(step)
         ids = [item.get("id", item.get("name")) if isinstance(item, dict) else None for item in holder]
         if step in ids:

@@ -27,13 +27,14 @@ def check_names(
     for group, what in ((rules, "rule"), (strategies, "strategy"), (controllers, "controller"), (datasets, "data set")):
         if group is None:
             continue
-        for path, name in _used(loaded, what):
+        for path, name in used_names(loaded, what):
             if name not in group:
                 problems.add(path, f"there is no {what} {name!r}", choose(name, group, what=what))
     problems.raise_any()
 
 
-def _used(loaded: LoadedScenario, what: str) -> list[tuple[YamlPath, str]]:
+def used_names(loaded: LoadedScenario, what: str) -> list[tuple[YamlPath, str]]:
+    """Path and name of everything of one kind (rule, strategy, controller, data set) that a scenario names."""
     scenario = loaded.scenario
     used: list[tuple[YamlPath, str]] = []
     if what == "rule":

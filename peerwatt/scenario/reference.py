@@ -76,7 +76,7 @@ def _summary(model: type[BaseModel]) -> str:
 
 def _type_text(field: FieldInfo) -> str:
     limits = [text for item in field.metadata if (text := _limit_text(item))]
-    annotation = field.annotation
+    annotation: Any = field.annotation
     if field.metadata:
         annotation = next((k for k in _NAMED if get_args(k)[1:] == tuple(field.metadata)), annotation)
     text = _words(annotation)

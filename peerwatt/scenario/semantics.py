@@ -45,8 +45,7 @@ def check(scenario: Scenario, problems: Problems) -> None:
     for name, contract in scenario.contracts.items():
         check_contract(contract, ("contracts", name), scenario, slots, problems)
     _settlement(scenario, problems)
-    _network(scenario, problems)
-    _buildings(scenario, slots, problems)
+    _buildings(scenario, slots, problems, connected=_network(scenario, problems))
     _placements(scenario, slots, problems)
 
 
@@ -78,22 +77,26 @@ def _settlement(scenario: Scenario, problems: Problems) -> None:
             )
 
 
-def _network(scenario: Scenario, problems: Problems) -> None:
+def _network(scenario: Scenario, problems: Problems) -> bool:
+    """Check the network; whether there is one that buildings can be connected to."""
     network = scenario.network
     kind, _, name = network.source.partition(":")
     path: YamlPath = ("network", "source")
     kinds = ("none", "simbench", "cigre", "kerber", "pandapower")
+    before = len(problems.found)
     if kind not in kinds:
         problems.add(path, f"there is no kind of network {kind!r}", choose(kind, kinds, what="kind of network"))
     elif kind != "none" and not name:
         problems.add(path, f"{kind}: needs a name", "e.g. simbench:1-LV-semiurb4--2-sw, cigre:lv, pandapower:net.json")
     elif kind == "pandapower":
         check_file(name, path, problems)
+    is_named = kind != "none" and len(problems.found) == before
     if network.v_min_pu is not None and network.v_max_pu is not None and network.v_min_pu >= network.v_max_pu:
         problems.add(("network", "v_min_pu"), "v_min_pu is not below v_max_pu", "e.g. v_min_pu: 0.9, v_max_pu: 1.1")
+    return is_named
 
 
-def _buildings(scenario: Scenario, slots: SlotGrid | None, problems: Problems) -> None:
+def _buildings(scenario: Scenario, slots: SlotGrid | None, problems: Problems, *, connected: bool) -> None:
     if not scenario.buildings and scenario.buildings_from is None:
         problems.add((), "the scenario has no buildings", "list `buildings`, or name a source in `buildings_from`")
     seen: dict[str, int] = {}
@@ -108,7 +111,7 @@ def _buildings(scenario: Scenario, slots: SlotGrid | None, problems: Problems) -
         seen.setdefault(building.id, i)
         if building.id in RESERVED_IDS:
             problems.add((*path, "id"), f"the id {building.id!r} is an account of the ledger", "choose another id")
-        if building.bus is None and scenario.network.source != "none":
+        if building.bus is None and connected:
             problems.add(path, f"building {building.id!r} has no bus in the network", "add `bus` with a name or index")
         check_building(building, path, scenario, slots, problems)
     source = scenario.buildings_from

@@ -50,7 +50,7 @@ def resolve_moment(moment: date | datetime, zone: str) -> datetime:
         return first
     text = local.isoformat(timespec="minutes")
     if first.astimezone(tz).replace(tzinfo=None) != local:  # in a gap neither fold comes back to the same wall clock
-        after = min(first, second).astimezone(tz)
+        after = max(first, second).astimezone(tz)
         raise ScenarioError(
             f"{text} does not exist in {zone}: the clock is put forward over it",
             remedy=f"use a time that exists, or write the offset, e.g. {after.isoformat(timespec='minutes')}",

@@ -13,7 +13,10 @@ from core import keyed_generator, keyed_hash_u64, slot_uniforms
 def test_a_slot_gets_the_same_number_however_slots_are_cut(seed: int, n: int, cut: int) -> None:
     cut = min(cut, n)
     whole = slot_uniforms(seed, "zi", "h01", first=5, n=n)
-    parts = [slot_uniforms(seed, "zi", "h01", first=5, n=cut), slot_uniforms(seed, "zi", "h01", first=5 + cut, n=n - cut)]
+    parts = [
+        slot_uniforms(seed, "zi", "h01", first=5, n=cut),
+        slot_uniforms(seed, "zi", "h01", first=5 + cut, n=n - cut),
+    ]
     assert np.array_equal(whole, np.concatenate(parts))
     assert ((whole >= 0) & (whole < 1)).all()
 
@@ -28,4 +31,7 @@ def test_streams_of_different_agents_differ_and_are_uniform() -> None:
 def test_known_values_pin_the_stream_for_ever() -> None:
     assert keyed_generator(7, "place", "h01").integers(0, 1000, 3).tolist() == [943, 29, 88]
     assert keyed_hash_u64(1, "a") == 4870198819350623995
-    assert len({keyed_hash_u64(1, "a"), keyed_hash_u64(1, "b"), keyed_hash_u64(1, "1", "a"), keyed_hash_u64(1, 1, "a")}) == 4
+    assert (
+        len({keyed_hash_u64(1, "a"), keyed_hash_u64(1, "b"), keyed_hash_u64(1, "1", "a"), keyed_hash_u64(1, 1, "a")})
+        == 4
+    )

@@ -25,9 +25,7 @@ def write(folder: Path, lines: list[str], name: str = "a.csv") -> str:
 def local_rows(zone: str, start: datetime, n: int, step_s: int, form: str = "%Y-%m-%d %H:%M") -> list[str]:
     """Wall-clock stamps of n consecutive intervals; value = position."""
     tz = ZoneInfo(zone)
-    return [
-        f"{(start + timedelta(seconds=i * step_s)).astimezone(tz).strftime(form)},{i}" for i in range(n)
-    ]
+    return [f"{(start + timedelta(seconds=i * step_s)).astimezone(tz).strftime(form)},{i}" for i in range(n)]
 
 
 def load(folder: Path, grid: SlotGrid, zone: str = "UTC", **ref: object) -> ProfileTable:
@@ -64,7 +62,7 @@ def test_standard_time_all_year_is_noticed_and_the_remedy_works(
     tz = ZoneInfo(zone)
     winter = min((datetime(2016, m, 1, tzinfo=tz).utcoffset() or timedelta()) for m in (1, 7))
     n = 366 * 24
-    stamps = [(datetime(2016, 1, 1) + timedelta(hours=i)).strftime(form) for i in range(n)]
+    stamps = [(utc(2016, 1, 1) + timedelta(hours=i)).strftime(form) for i in range(n)]
     write(tmp_path, ["t,e", *(f"{s},{i}" for i, s in enumerate(stamps))])
     grid = SlotGrid(utc(2016, 1, 1) - winter, 3600, n) if not winter.seconds % 3600 else None
     with pytest.raises(ScenarioError, match="does not exist") as caught:
@@ -153,7 +151,8 @@ def test_units_of_levels(tmp_path: Path, kind: str, unit: str, factor: float) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "unit"), [("energy", "kwh"), ("energy", "EUR/MWh"), ("price", "kWh"), ("price", "g/kWh"), ("carbon", "EUR/kWh")]
+    ("kind", "unit"),
+    [("energy", "kwh"), ("energy", "EUR/MWh"), ("price", "kWh"), ("price", "g/kWh"), ("carbon", "EUR/kWh")],
 )
 def test_a_wrong_unit_names_the_known_ones(tmp_path: Path, kind: str, unit: str) -> None:
     write(tmp_path, ["t,e", "2020-01-01T00:00Z,1", "2020-01-01T01:00Z,1"])
@@ -187,7 +186,10 @@ def test_an_inverters_standby_is_zero_and_more_is_an_error(tmp_path: Path) -> No
 
 
 def test_semicolons_with_decimal_commas(tmp_path: Path) -> None:
-    write(tmp_path, ["# a remark", "", '"Zeit";"e"', "01.01.2020 00:00;1,25", "01.01.2020 01:00; 0,5", "", "01.01.2020 02:00;2"])
+    write(
+        tmp_path,
+        ["# a remark", "", '"Zeit";"e"', "01.01.2020 00:00;1,25", "01.01.2020 01:00; 0,5", "", "01.01.2020 02:00;2"],
+    )
     table = load(tmp_path, SlotGrid(utc(2019, 12, 31, 23), 3600, 3), time_zone="Europe/Berlin")
     assert table.values[:, 0].tolist() == [1.25, 0.5, 2.0]
 
@@ -284,9 +286,7 @@ def test_an_ambiguous_order_of_day_and_month(tmp_path: Path) -> None:
 
 
 def gap_file(folder: Path, missing: set[int], n: int = 24 * 15) -> None:
-    rows = [
-        f"{(utc(2020, 1, 1) + timedelta(hours=i)).isoformat()},{i}" for i in range(n) if i not in missing
-    ]
+    rows = [f"{(utc(2020, 1, 1) + timedelta(hours=i)).isoformat()},{i}" for i in range(n) if i not in missing]
     write(folder, ["t,e", *rows])
 
 

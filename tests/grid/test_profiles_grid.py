@@ -94,7 +94,9 @@ def test_constants(tmp_path: Path) -> None:
     table = load_profiles(refs, SlotGrid(utc(2020, 1, 1), 900, 4), "UTC", tmp_path)
     assert table.values[0] == pytest.approx([0.1, 0.1, 0.3, -0.05, 0.4])
     with pytest.raises(ScenarioError, match="negative load"):
-        load_profiles({"p": SeriesRef("energy", constant=-1, unit="kW")}, SlotGrid(utc(2020, 1, 1), 900, 4), "UTC", tmp_path)
+        load_profiles(
+            {"p": SeriesRef("energy", constant=-1, unit="kW")}, SlotGrid(utc(2020, 1, 1), 900, 4), "UTC", tmp_path
+        )
 
 
 # --- repeated years -------------------------------------------------------------------------------------------------
@@ -156,19 +158,19 @@ def test_the_registry_tells_the_truth_about_every_file(name: str) -> None:
     assert all(shipped.column(c) is not None for c in numbers)
     used = [c for c in shipped.columns if any(shipped.column(n) == c for n in numbers)]
     assert len(used) == len(shipped.columns)
-    usable = [c for c in numbers if (known := shipped.column(c)) and known.unit not in ("degC", "hPa", "m/s", "deg", "percent", "W/m2")]
+    weather = ("degC", "hPa", "m/s", "deg", "percent", "W/m2")
+    usable = [c for c in numbers if (known := shipped.column(c)) and known.unit not in weather]
     start, end = datetime.fromisoformat(shipped.start), datetime.fromisoformat(shipped.end)
     step = shipped.step_s or 86_400
     grid = SlotGrid(start, step, int((end - start).total_seconds()) // step)
-    kinds = {"energy": "energy", "power": "power", "reactive": "reactive", "level": "level"}
     refs = {
-        c: SeriesRef(kinds[known.kind], flow=known.sign or "load", dataset=name, column=c, fill="linear")  # type: ignore[arg-type]
+        c: SeriesRef(known.kind, flow=known.sign or "load", dataset=name, column=c, fill="linear")
         for c in usable[:6]
         if (known := shipped.column(c))
     }
     loaded = load_profiles(refs, grid, "UTC", Path())
     assert np.isfinite(loaded.values).all()
-    assert sum(r.filled for r in loaded.reports) == (1 if name == "day_ahead_nl" else 0)
+    assert sum(r.filled for r in loaded.reports) == (2 if name == "day_ahead_nl" else 0)
     assert loaded.notices == ((dataset_notice(name),) if refs else ())
     assert shipped.licence in dataset_notice(name)
 

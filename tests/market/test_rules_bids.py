@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction as F
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ from market.book import Book
 from market.crossing import TIE_BREAKS, cross
 from market.testing import batch_row, result_row
 
+F = Fraction
+
 CT = 10_000  # one cent per kWh in micro-currency per kWh, and one cent in micro-currency
 
 
 def unit(name: str, side: Side, kwh: float, ct: float, t: int = 0) -> Order:
-    return Order(
-        order_id=name, agent_id=name, side=side, e_wh=round(kwh * 1000), price_u=round(ct * CT), t=t
-    )
+    return Order(order_id=name, agent_id=name, side=side, e_wh=round(kwh * 1000), price_u=round(ct * CT), t=t)
 
 
 def book(buys: list[tuple[float, float]], sells: list[tuple[float, float]]) -> list[Order]:
@@ -73,7 +73,9 @@ def test_the_best_misreport_on_r1_gains_eight() -> None:
     assert truth.payments["B3"] - shaded.payments["B3"] == 8 * CT
 
 
-@pytest.mark.parametrize(("k", "price"), [(0, F(6)), (F(1, 2), F(13, 2)), (0.5, F(13, 2)), ("1/2", F(13, 2)), (1, F(7))])
+@pytest.mark.parametrize(
+    ("k", "price"), [(0, F(6)), (F(1, 2), F(13, 2)), (0.5, F(13, 2)), ("1/2", F(13, 2)), (1, F(7))]
+)
 def test_k_places_the_price_on_r2(k: object, price: F) -> None:
     assert clear("uniform_price", R2, k=k).price == price * CT
 
@@ -296,7 +298,9 @@ def test_prorata_keeps_sizes_in_order(sizes: list[int], supply: int) -> None:
     for q, wh in zip(sizes, got, strict=True):
         assert wh <= q
         assert abs(F(q * total, sum(sizes)) - wh) < 1
-    assert all(a <= b for (qa, a) in zip(sizes, got, strict=True) for (qb, b) in zip(sizes, got, strict=True) if qa < qb)
+    assert all(
+        a <= b for (qa, a) in zip(sizes, got, strict=True) for (qb, b) in zip(sizes, got, strict=True) if qa < qb
+    )
 
 
 # --- many slots -------------------------------------------------------------------------------------------------------

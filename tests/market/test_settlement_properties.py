@@ -257,7 +257,7 @@ def test_trades_are_rounded_once_and_both_parties_book_that_integer(
     rng = np.random.default_rng(case.seed)
     n, b = case.net.shape
     size = data.draw(st.integers(0, 12))
-    slot, buyer, seller = rng.integers(0, n, size), rng.integers(-1, b, size), rng.integers(-1, b, size)
+    slot, buyer, seller = rng.integers(0, n, size), rng.integers(-1, b + 1, size), rng.integers(-1, b + 1, size)
     e_wh, den = rng.integers(0, 5000, size), rng.integers(1, 9, size)
     num, less = rng.integers(-(10**6), 10**6, size), rng.integers(0, 1000, size)
     contracts, amount = contracts_from_trades(
@@ -276,7 +276,7 @@ def test_trades_are_rounded_once_and_both_parties_book_that_integer(
     assert np.array_equal(contracts.operator_u, (paid - got).sum(axis=1))
     posted = settle(case, contracts, ResidualRule())
     check_laws(posted, case.imported, case.exported)
-    outside = (buyer < 0) | (seller < 0)
+    outside = (buyer < 0) | (seller < 0) | (buyer == b) | (seller == b)
     assert contracts.local_bought_wh.sum() == contracts.local_sold_wh.sum() == e_wh[~outside].sum()
 
 
@@ -334,10 +334,17 @@ def test_the_retailer_in_the_book(case: Case, supplied: bool, price: int, den: i
     fill = np.where(side != 0, rng.integers(0, 3000, (n, b)), 0)
     gap = (fill * side).sum(axis=1)  # bought minus sold: the retailer fills it
     sold, taken = np.maximum(gap, 0), np.maximum(-gap, 0)
+    # two columns for the retailer: it sells what is short and buys what is left
+    fills, sides = (
+        np.column_stack([fill, sold, taken]),
+        np.column_stack([side, -np.ones(n), np.ones(n)]).astype(np.int8),
+    )
     contracts = contracts_from_pool(
-        fill, side, fill * side * price, np.full(n, den * 1000), np.arange(b, dtype=np.int32), b, case.rank,
-        strong=True, retailer_sold_wh=sold, retailer_bought_wh=taken, retailer_num=-gap * price,
+        fills, sides, fills * sides * price, np.full(n, den * 1000), np.array([*range(b), b, -1], np.int32), b,
+        case.rank, strong=True,
     )  # fmt: skip
+    assert np.array_equal(contracts.retailer_sold_wh, sold)
+    assert np.array_equal(contracts.retailer_bought_wh, taken)
     assert contracts.retailer_u.tolist() == [round(Fraction(int(g) * price, den * 1000)) for g in gap]
     assert not contracts.operator_u.any()
     near_in, near_out = contracts.local_bought_wh.sum(axis=1), contracts.local_sold_wh.sum(axis=1)

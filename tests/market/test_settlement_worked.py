@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +58,14 @@ def test_the_worked_slot() -> None:
     assert posted.accounts_u.tolist() == [[-176_000, 200_000, -24_000, 0, 0, 0]]
     assert (posted.retailer_sold_wh - posted.retailer_bought_wh).tolist() == [-300]
     check_laws(posted, np.array([[700, 0]]), np.array([[0, 1000]]), exchange_wh=ints(-300))
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settlement.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Postings] = {}
+    exec(code, names)
+    assert names["posted"].accounts_u.tolist() == [[-176_000, 200_000, -24_000, 0, 0, 0]]
 
 
 def test_the_worked_slot_with_charges() -> None:
@@ -226,7 +236,7 @@ def test_unbalanced_contracts_are_refused() -> None:
             np.array([[6, 5]]), side, np.array([[6, -5]]), ints(1), np.arange(2, dtype=np.int32), 2, np.arange(2),
             strong=True,
         )  # fmt: skip
-    for wrong in ((ints(1), ints(0), ints(1)), (ints(0), ints(2), ints(0)), (ints(0), ints(0), ints(-2))):
+    for wrong in ((ints(1), ints(0), ints(1)), (ints(0), ints(3), ints(0)), (ints(0), ints(0), ints(-2))):
         with pytest.raises(MarketError, match="outside"):
             contracts_from_trades(*wrong, ints(5), ints(1), ints(1), 1, 2)
     with pytest.raises(MarketError, match="negative energy"):

@@ -53,7 +53,7 @@ class Recorder:
 def fake_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorder]:
     def install(fails_with: BaseException | None = None) -> Recorder:
         recorder = Recorder(fails_with)
-        _module(monkeypatch, "peerwatt.run", run=recorder)
+        _module(monkeypatch, "peerwatt.running", run=recorder)
         _module(monkeypatch, "peerwatt.report", summary_table=lambda summary: f"volume {summary['volume_kwh']} kWh")
         return recorder
 
@@ -231,7 +231,7 @@ def test_compare_hands_on_and_shows_the_findings(
         run = types.SimpleNamespace(summary={"x": 1})
         return types.SimpleNamespace(runs=[run, run], names=["a", "b"], page=out / "comparison.html")
 
-    _module(monkeypatch, "peerwatt.compare", compare=compare)
+    _module(monkeypatch, "peerwatt.comparing", compare=compare)
     _module(
         monkeypatch,
         "peerwatt.report",

@@ -1,7 +1,7 @@
 """Parity of contexts: virtual time and the wall clock with a battery behind Modbus TCP give the same books.
 
-    simulate   |---------------- one window ----------------|
-    shadow     |-|-|-|-| ... one slot at a time, set-points over a real socket
+simulate   |---------------- one window ----------------|
+shadow     |-|-|-|-| ... one slot at a time, set-points over a real socket
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class Recipe:
     price_shift_u: int = 0
     seed: int = 7
     kinds: bool = True
+    stress: float = 1.0  # factor on the voltage drop along lines
+    title: str = "A synthetic <district> & its homes"
     remarks: tuple[str, ...] = ("Profiles of the demonstration are synthetic.",)
     parameters: dict[str, object] = field(default_factory=lambda: {"k": "1/2"})
 
@@ -94,7 +96,7 @@ def make_static(r: Recipe) -> RunStatic:
             branches.append(BranchInfo(f"{kind}-{n}", f"{kind.title()} {n}", kind, parent, n, 1.0))
     meter_based = r.rule in ("mid_market_rate", "sharing_keys", "bill_sharing", "supply_demand_ratio")
     return RunStatic(
-        run_id=f"synthetic-{r.rule}-{r.seed}", name="synthetic", title="A synthetic <district> & its homes",
+        run_id=f"synthetic-{r.rule}-{r.seed}", name="synthetic", title=r.title,
         seed=r.seed, currency=r.currency, zone=r.zone,
         start_utc=datetime.fromisoformat(r.start).astimezone(UTC).isoformat(),
         slot_s=r.slot_s, n_slots=r.n_slots, rule=r.rule, rule_parameters=dict(r.parameters), meter_based=meter_based,
@@ -251,7 +253,7 @@ def _network(r: Recipe, static: RunStatic, net: np.ndarray) -> dict[str, Any]:
     for i, building in enumerate(static.buildings):
         at_bus[i, building.bus] = 1.0
     flow = (net @ at_bus / hours / 1000) @ below.T  # kW in each branch
-    drop = np.where(np.arange(n - 1) == 0, 5e-5, 4.4e-4)
+    drop = np.where(np.arange(n - 1) == 0, 5e-5, 4.4e-4 * r.stress)
     v = 1.02 - (flow * drop) @ below
     rating = np.where(np.arange(n - 1) == 0, 250.0, 90.0)
     loading = np.abs(flow) / rating

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,13 @@ import pandas as pd
 import pytest
 
 from core import GridError, RunError, file_sha256
-from peerwatt.results import TABLES, Run, RunStatic, RunWriter
+from peerwatt.results import TABLES, Run, RunWriter
 from peerwatt.results.buffer import chunk_slots
 from peerwatt.results.schemas import SLOT_TABLES
 from peerwatt.results.static import static_from_json, static_to_json
 from peerwatt.results.tables import arrow_schema
 from peerwatt.results.testing import MadeUpRun, made_up_static
+from peerwatt.results.writer import interrupted
 
 PART = 96
 N_SLOTS = 250
@@ -52,9 +56,7 @@ def reference(made_up: MadeUpRun, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize("window", [1, 7, 96, 100])
-def test_bytes_do_not_depend_on_the_windows(
-    made_up: MadeUpRun, reference: Path, tmp_path: Path, window: int
-) -> None:
+def test_bytes_do_not_depend_on_the_windows(made_up: MadeUpRun, reference: Path, tmp_path: Path, window: int) -> None:
     other = finish(write(made_up, tmp_path / "run", window), made_up)
     assert hashes(other) == hashes(reference)
     assert len(list((other / "ledger.parquet").iterdir())) == 3
@@ -85,6 +87,42 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     assert hashes(finish(resumed, made_up)) == hashes(reference)
 
 
+_KILLED = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from peerwatt.results import RunWriter
+from peerwatt.results.schemas import SLOT_TABLES
+from peerwatt.results.testing import MadeUpRun, made_up_static
+
+made_up = MadeUpRun.of(made_up_static(6, 250))
+writer = RunWriter(Path(sys.argv[1]), made_up.static, SLOT_TABLES, 96)
+writer.write(made_up.record(0, 96))
+writer.checkpoint({"soc": np.array([1, 2])}, 96)
+writer.write(made_up.record(96, 100))  # closes the second part, without a checkpoint
+writer._parts["slots"].write(  # and stands in the middle of the third
+    __import__("peerwatt.results.tables", fromlist=["x"]).slots_columns(made_up.record(192, 8), made_up.static))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_leaves_a_folder_to_resume(
+    made_up: MadeUpRun, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    root = Path(__file__).parents[2]
+    assert not interrupted(folder)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(folder)], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [p.name for p in (folder / "slots.parquet").glob(".*.tmp")] == [".part-00002.parquet.tmp"]
+    assert interrupted(folder)
+    resumed, state, next_slot = RunWriter.resume(folder)
+    assert (next_slot, state["soc"].tolist()) == (96, [1, 2])
+    assert [p.name for p in (folder / "slots.parquet").iterdir()] == ["part-00000.parquet"]
+    go_on(resumed, made_up, 33)
+    assert hashes(finish(resumed, made_up)) == hashes(reference)
+
+
 def test_checkpoints_move_the_resumption(made_up: MadeUpRun, reference: Path, tmp_path: Path) -> None:
     writer = RunWriter(tmp_path / "run", made_up.static, SLOT_TABLES, PART)
     go_on(writer, made_up, 48, 192)
@@ -108,9 +146,9 @@ def test_checkpoint_only_at_the_end_of_a_part(made_up: MadeUpRun, tmp_path: Path
         writer.checkpoint({}, 100)
     with pytest.raises(RunError, match="no checkpoint at slot 96"):
         writer.checkpoint({}, 96)
+    other = RunWriter(tmp_path / "other", made_up.static, SLOT_TABLES, PART)
+    go_on(other, made_up, 96, 96)
     with pytest.raises(RunError, match="objects"):
-        other = RunWriter(tmp_path / "other", made_up.static, SLOT_TABLES, PART)
-        go_on(other, made_up, 96, 96)
         other.checkpoint({"x": np.array([{}], dtype=object)}, 96)
 
 
@@ -262,7 +300,6 @@ def test_static_survives_json(made_up: MadeUpRun) -> None:
     assert plain[0] == plain[1]
     with pytest.raises(RunError, match=r"static\.json"):
         static_from_json(b'{"run_id": 1}')
-
 
 
 def test_nonsense_is_refused_with_its_place(made_up: MadeUpRun, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ NAMES = [name_of(path) for path in DOCUMENTS]
 def _commands(text: str) -> list[list[str]]:
     """The commands of shell blocks, without prompts and comments, continued lines joined."""
     blocks = [*BLOCK.findall(text), "\n".join(INDENTED.findall(text))]
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [words for line in lines if (words := shlex.split(line.removeprefix("$ "), comments=True))]
+    lines = [part for block in blocks for line in block.replace("\\\n", " ").splitlines() for part in line.split("&&")]
+    return [words for line in lines if (words := shlex.split(line.strip().removeprefix("$ "), comments=True))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)

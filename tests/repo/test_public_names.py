@@ -12,11 +12,8 @@ import pytest
 from tests.repo.files import PACKAGES, name_of, package_files, tree
 
 UNITLESS = re.compile(r"(?:^|_)(?:power|energy|voltage|current|capacity|duration|timeout|temperature|frequency)$")
-ALLOWED = {
-    "market/rounding.py: energy",  # one factor of a product whose size is checked, in whichever unit
-    "market/settlement/bills.py: energy",  # rows of several kinds, Wh all of them
-}
 NUMBER = re.compile(r"\b(?:int|float|Float|Floats|Int|Ints|NDArray)\b")
+WHOLE = re.compile(r"^(?:int|Int|Ints)\b")  # an energy that is a whole number is Wh everywhere
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -47,7 +44,8 @@ def test_numbers_that_are_quantities_name_their_unit() -> None:
         f"{name_of(path)}:{line}: {name}"
         for path in package_files()
         for line, name, kind in _typed_names(tree(path))
-        if UNITLESS.search(name) and NUMBER.search(kind) and f"{name_of(path)}: {name}" not in ALLOWED
+        if UNITLESS.search(name) and NUMBER.search(kind)
+        if not (name.endswith("energy") and WHOLE.search(kind))
     ]
     assert not found, "which unit?\n" + "\n".join(found)
 

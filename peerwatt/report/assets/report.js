@@ -38,7 +38,13 @@
       hoverlabel: { bgcolor: card, bordercolor: quiet, font: { color: ink, family: font.family, size: 12.5 }, align: "left" },
       hovermode: "closest", dragmode: narrow ? false : "zoom"
     }, own);
-    if (narrow) layout.dragmode = false;
+    if (narrow) {
+      layout.dragmode = false;
+      const named = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+      const shown = layout.showlegend !== false && (layout.showlegend || named > 1);
+      if (shown && named > 3) layout.height += 17 * (named - 3);
+      if (layout.yaxis && layout.yaxis.scaleanchor) layout.height = 440;
+    }
     for (const key of Object.keys(layout)) {
       if (!/^[xy]axis\d*$/.test(key)) continue;
       const axis = Object.assign({

@@ -1,0 +1,253 @@
+"""The conformance kit passes every shipped rule, and catches rules that break a law or their own word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from core.errors import MarketError
+from market import (
+    BidRule,
+    Book,
+    BookBatch,
+    Context,
+    Declares,
+    MeterRule,
+    Meters,
+    Result,
+    Shared,
+    load_rule_file,
+    registry,
+    rules,
+)
+from market.registry import register_rule
+from market.result import BatchClearing
+from market.rules.mid_market_rate import MidMarketRate
+from market.rules.uniform_price import UniformPrice
+from market.testing import check_rule
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_it_was() -> Iterator[None]:
+    before = dict(registry._rules)
+    yield
+    registry._rules.clear()
+    registry._rules.update(before)
+
+
+SHARES = {"m0": "1/3", "m1": 0.25, "m3": 0.1}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("uniform_price", {}),
+    ("uniform_price", {"k": "1/3", "tie_break": "prorata"}),
+    ("uniform_price", {"k": 0, "tie_break": "random", "seed": 7}),
+    ("uniform_price", {"zero_surplus": False}),
+    ("pay_as_bid", {}),
+    ("pay_as_bid", {"variant": "buyer_pays_bid", "tie_break": "random"}),
+    ("pair_price", {}),
+    ("pair_price", {"k": 0.25, "tie_break": "prorata", "zero_surplus": False}),
+    ("mid_market_rate", {}),
+    ("supply_demand_ratio", {}),
+    ("supply_demand_ratio", {"c": 100}),
+    ("bill_sharing", {}),
+    ("no_market", {}),
+    ("sharing_keys", {"key": "static", "shares": SHARES}),
+    ("sharing_keys", {"key": "static", "shares": SHARES, "unused": "redistribute", "price": "free"}),
+    ("sharing_keys", {"key": "pro_rata"}),
+    ("sharing_keys", {"key": "priority", "order": ["m2", "m0"]}),
+    ("sharing_keys", {"key": "equal", "price": "contract", "price_u": 100}),
+    ("sharing_keys", {"key": "ex_ante_variable", "repeat": True, "shares": {"m0": [0.3, 0.4], "m3": [0.1, 0.6]}}),
+    ("sharing_keys", {"key": "per_pair", "shares": {"m0": {"m1": 0.3, "m2": 0.5}, "m3": SHARES}}),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
+def test_every_shipped_rule_keeps_its_word(name: str, parameters: dict[str, Any]) -> None:
+    report = check_rule(name, books=40, **parameters)
+    assert report.rule == name
+    assert sum(report.checks.values()) > 200
+    batch = "share == share_batch" if "share == share_batch" in report.checks else "clear == clear_batch"
+    assert report.checks[batch] > 40
+
+
+def test_no_registered_rule_is_left_out() -> None:
+    shipped = {r.name for r in rules() if not r.name.startswith("test_")}
+    assert shipped <= {name for name, _ in VARIANTS}
+
+
+# --- rules with a fault each ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wrapped(BidRule):
+    name: ClassVar[str] = "test_wrapped"
+    declares: ClassVar[Declares] = Declares(ir=True, budget="strong", efficient=True)
+
+    def clear(self, book: Book, context: Context) -> Result:
+        return self.spoil(UniformPrice().clear(book, context), book)
+
+    def spoil(self, result: Result, book: Book) -> Result:
+        return result
+
+
+class _TooMuch(_Wrapped):
+    def spoil(self, result: Result, book: Book) -> Result:
+        fills = {**result.fills}
+        if fills:
+            fills[next(iter(fills))] += 1
+        return replace(result, fills=fills)
+
+
+class _Pockets(_Wrapped):
+    def spoil(self, result: Result, book: Book) -> Result:
+        paid = {a: p + 1 for a, p in result.payments.items()}
+        return replace(result, payments=paid, surplus_u=result.surplus_u + len(paid))
+
+
+class _Overcharges(_Wrapped):
+    declares: ClassVar[Declares] = Declares(ir=True, budget="none")
+
+    def spoil(self, result: Result, book: Book) -> Result:
+        paid = {a: p + 10**12 for a, p in result.payments.items()}
+        return replace(result, payments=paid, surplus_u=result.surplus_u + len(paid) * 10**12)
+
+
+class _Forgets(_Wrapped):
+    def spoil(self, result: Result, book: Book) -> Result:
+        return replace(result, surplus_u=result.surplus_u + 1)
+
+
+class _Listens(_Wrapped):
+    """Favours whoever was asked first, so the second run differs."""
+
+    seen: ClassVar[list[int]] = []
+
+    def spoil(self, result: Result, book: Book) -> Result:
+        self.seen.append(1)
+        return replace(result, diagnostics={"calls": len(self.seen)})
+
+
+class _WrongBatch(_Wrapped):
+    def clear_batch(self, batch: BookBatch) -> BatchClearing:
+        return UniformPrice(k=1).clear_batch(batch)  # type: ignore[arg-type]
+
+
+class _Honest(_Wrapped):
+    """Not faulty: checks that the fallback for many slots works for a rule without compiled code."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        (_TooMuch, "laws of every result"),
+        (_Pockets, "budget strong"),
+        (_Overcharges, "individual rationality"),
+        (_Forgets, "laws of every result"),
+        (_Listens, "determinism"),
+        (_WrongBatch, "clear == clear_batch"),
+    ],
+)
+def test_faults_are_found(rule: type[BidRule], word: str) -> None:
+    with pytest.raises(AssertionError, match=word):
+        check_rule(rule)
+
+
+def test_a_rule_without_batch_code_passes() -> None:
+    assert check_rule(_Honest).checks["clear == clear_batch"] > 100
+
+
+class _GreedyMeters(MidMarketRate):
+    def share(self, meters: Meters) -> Shared:
+        shared = super().share(meters)
+        payments: Mapping[str, Any] = {m: p * 2 if p > 0 else p for m, p in shared.payments.items()}
+        surplus = sum(payments.values()) - shared.retailer_u
+        return replace(shared, payments=payments, surplus_u=surplus)
+
+
+def test_faults_of_meter_rules_are_found() -> None:
+    with pytest.raises(AssertionError, match="budget strong"):
+        check_rule(_GreedyMeters)
+
+
+# --- plug-ins ---------------------------------------------------------------------------------------------------------
+
+ONE_FILE = '''
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from market.book import Book, Context
+from market.crossing import cross
+from market.registry import BidRule, Declares, parameter, register_rule
+from market.result import Result, book_result
+
+
+@register_rule
+@dataclass(frozen=True, kw_only=True)
+class SellersAsk(BidRule):
+    """Everybody trades at the dearest ask that is filled."""
+
+    name: ClassVar[str] = "test_sellers_ask"
+    declares: ClassVar[Declares] = Declares(ir=True, budget="strong", efficient=True)
+    shift_u: int = parameter(0, "not used")
+
+    def clear(self, book: Book, context: Context) -> Result:
+        found = cross(book, context)
+        price = found.price_at(Fraction(0))
+        each = Fraction(0) if price is None else price / 1000
+        paid = [s * x * each for s, x in zip(book.side, found.fills)]
+        return book_result(self.name, book, context, found.fills, paid, price=price,
+                           retailer_payment=(found.export_wh - found.import_wh) * each,
+                           import_wh=found.import_wh, export_wh=found.export_wh)
+'''
+
+
+def test_a_rule_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "sellers_ask.py"
+    file.write_text(ONE_FILE)
+    assert [c.name for c in load_rule_file(file)] == ["test_sellers_ask"]
+    assert check_rule("test_sellers_ask").checks["clear == clear_batch"] > 100
+    assert [c.name for c in load_rule_file(file)] == ["test_sellers_ask"], "loading a file again is harmless"
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "flat_fee.py"
+    file.write_text(next(b for b in blocks if "@register_rule" in b))
+    load_rule_file(file)
+    assert check_rule("flat_fee", fee="1/3").checks["budget weak"] > 100
+    space: dict[str, Any] = {}
+    exec(next(b for b in blocks if "clear(" in b and "@register_rule" not in b), space)
+    assert (space["result"].price, space["result"].fills) == (200_000, {"b1": 3000, "s1": 3000})
+    assert space["result"].payments == {"alice": 600_000, "bob": -600_000}
+    assert {r.name for r in rules()} - {"flat_fee"} <= set(re.findall(r"^\*\*`(\w+)`", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("x = 1", "registers no rule"),
+        ("import nothing_like_this", "ModuleNotFoundError"),
+        ("def (", "SyntaxError"),
+        (ONE_FILE.replace("@dataclass(frozen=True, kw_only=True)", ""), "frozen dataclass"),
+        (ONE_FILE.replace("test_sellers_ask", "uniform_price"), "two rules are named"),
+        (ONE_FILE.replace("(BidRule)", ""), "is no rule"),
+    ],
+)
+def test_faulty_rule_files_are_named(tmp_path: Path, text: str, word: str) -> None:
+    file = tmp_path / "bad_rule.py"
+    file.write_text(text)
+    with pytest.raises(MarketError, match=word) as error:
+        load_rule_file(file)
+    assert error.value.remedy
+
+
+def test_only_rules_can_be_registered() -> None:
+    with pytest.raises(MarketError, match="is no rule"):
+        register_rule(dict)  # type: ignore[type-var]
+    assert issubclass(MidMarketRate, MeterRule)
