@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from fractions import Fraction
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
@@ -239,6 +238,8 @@ def _load_entry_points() -> None:
     if ENTRY_POINT_GROUP in _loaded:
         return
     _loaded.add(ENTRY_POINT_GROUP)
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             found = point.load()

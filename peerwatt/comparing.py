@@ -171,7 +171,7 @@ class _Study:
 
         finished = run(
             self._scenario,
-            self._out / "arms" / Path(arm.name).stem.replace(" ", "-"),
+            self._out / "arms" / Path(arm.name).stem.replace(" ", "-").replace("_", "-"),
             overrides={**self._overrides, **arm.overrides},
             threads=self._threads,
             power_flow=self._power_flow,

@@ -27,8 +27,8 @@ from peerwatt.report.data import EQUIPMENT
 from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
 from peerwatt.report.palette import GREY, KINDS, with_alpha
-from peerwatt.report.text import NOTHING, count, html, label, listing, money, plain
-from peerwatt.report.wording import household_kind
+from peerwatt.report.text import NOTHING, count, html, label, listing, money, plain, settings
+from peerwatt.report.wording import NOT_STATED, household_kind
 from peerwatt.results import Run
 from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.results.summary import equipment
@@ -213,8 +213,9 @@ def by_household(static: RunStatic, summaries: Sequence[Summary], arms: Sequence
     for attribute, kind_of in ATTRIBUTES.items():
         members: dict[str, list[str]] = {}
         for building in static.buildings:
-            members.setdefault(kind_of(building), []).append(building.id)
-        if set(members) != {"unknown"}:
+            if attribute == "equipment" or not building.community:  # a battery of all is no household
+                members.setdefault(kind_of(building), []).append(building.id)
+        if set(members) - {NOT_STATED}:
             panels.append(_household_panel(attribute, members, summaries, arms))
     if not panels:
         return absent(id_, title, "The scenario says nothing about the households, so there are no kinds to compare.")
@@ -237,7 +238,7 @@ def _household_panel(
         means = [-float(np.mean([change[m] for m in members[kind]])) for kind in kinds]
         hover = f"%{{x}}, {html(arms[i])}: %{{y:,.2f}} {currency}<extra></extra>"
         traces.append(bars(arms[i], names, [round(v, 2) for v in means], colours[i], hovertemplate=hover))
-        extremes += [(mean, kind, arms[i]) for mean, kind in zip(means, kinds, strict=True)]
+        extremes += [(m, kind, arms[i]) for m, kind in zip(means, kinds, strict=True) if kind != NOT_STATED]
     plan = layout(axis(attribute, type="category"), axis(f"mean savings per building [{currency}]", zeroline=True),
                   barmode="group", height=400)  # fmt: skip
     best, worst = max(extremes), min(extremes)
@@ -279,7 +280,7 @@ def _arms_html(summaries: Sequence[Summary], arms: Sequence[str]) -> str:
     rows = []
     for arm, summary in zip(arms, summaries, strict=True):
         run = summary["run"]
-        parameters = ", ".join(f"{k} = {v}" for k, v in (run.get("rule_parameters") or {}).items()) or NOTHING
+        parameters = settings(run.get("rule_parameters") or {}) or NOTHING
         rows.append([Cell(arm), Cell(label(run["rule"])), Cell(parameters), Cell(run["name"]), Cell(str(run["seed"])),
                      Cell(run["id"][:24])])  # fmt: skip
     heads = ("Arm", "Rule", "Parameters", "Scenario", "Seed", "Run")

@@ -171,7 +171,7 @@ def exchange_map(data: ReportData) -> Figure:
         "colorscale": plotly_scale(VOLTAGE[::-1]),
         "zmin": -reach,
         "zmax": reach,
-        "colorbar": {"title": {"text": "power<br>[kW]"}, "thickness": 12},
+        "colorbar": {"title": {"text": "power<br>[kW]<br> "}, "thickness": 12},
         "hovertemplate": "%{x}, from %{y}:00<br>%{z:.4~g} kW<extra></extra>",
     }
     kind = {"type": "category"} if data.n_days < 4 else {}

@@ -13,7 +13,6 @@ from peerwatt.report.figure import (
     Spec,
     absent,
     axis,
-    band,
     bars,
     column,
     layout,
@@ -56,15 +55,7 @@ def price_and_volume(data: ReportData) -> Figure:
     hover = f"%{{x}}<br>%{{y:.4~g}} {unit}<extra></extra>"
     traces: list[Spec] = []
     if price is not None:
-        mean = bins.mean(price, data.slots["volume_wh"])
-        if bins.word != "slot":
-            low, high = column(bins.lowest(price)), column(bins.highest(price))
-            traces += band(f"lowest to highest of the {bins.word}", bins.x, low, high, with_alpha(BLUE, 0.2),
-                           data.price_unit)  # fmt: skip
-        name = "price" if bins.word == "slot" else f"mean of the {bins.word}, weighted by energy"
-        template = f"%{{x}}<br>%{{y:.4~g}} {data.price_unit}<extra></extra>"
-        shape = "hv" if bins.word == "slot" else "linear"
-        traces.append(line(name, bins.x, column(mean), BLUE, hovertemplate=template, shape=shape))
+        traces += _price_traces(data, bins, price)
     traces.append(
         bars(f"traded in the {bins.word}", bins.x, column(volume / scale), GREEN, yaxis="y2", hovertemplate=hover)
     )
@@ -80,6 +71,26 @@ def price_and_volume(data: ReportData) -> Figure:
         del plan["yaxis"]
     return Figure(id_, title, _price_sentence(data, price, traded), (Panel("", {"data": traces, "layout": plan}),),
                   note="Drag to zoom, double-click to return." + _pairs_note(data, price))  # fmt: skip
+
+
+def _price_traces(data: ReportData, bins: timeline.Bins, price: Floats) -> list[Spec]:
+    """The mean line, below it the spread of each bin as a floating bar: a day without a price leaves a gap."""
+    traces: list[Spec] = []
+    mean = bins.mean(price, data.slots["volume_wh"])
+    if bins.word != "slot":
+        low, high = bins.lowest(price), bins.highest(price)
+        hover = f"%{{x}}<br>%{{base:.4~g}} to %{{customdata:.4~g}} {data.price_unit}<extra></extra>"
+        width = (86_400_000 if bins.word == "day" else 3_600_000) * 1.02  # in ms; a hair more closes the seams
+        traces.append(
+            bars(f"lowest to highest of the {bins.word}", bins.x, column(high - low, 6), with_alpha(BLUE, 0.22),
+                 base=column(low, 6), customdata=column(high, 6), width=width, hovertemplate=hover)
+        )  # fmt: skip
+    name = "price" if bins.word == "slot" else f"mean of the {bins.word}, weighted by energy"
+    template = f"%{{x}}<br>%{{y:.4~g}} {data.price_unit}<extra></extra>"
+    trace = line(name, bins.x, column(mean, 6), BLUE, hovertemplate=template)
+    if np.isnan(mean).any():  # a lone value between gaps would not show as a line
+        trace |= {"mode": "lines+markers", "marker": {"size": 3.5, "color": BLUE}}
+    return [*traces, trace]
 
 
 def _pairs_note(data: ReportData, price: Floats | None) -> str:
@@ -129,7 +140,7 @@ def price_map(data: ReportData) -> Figure:
         "x": list(range(24)),
         "y": names,
         "colorscale": plotly_scale(VIRIDIS),
-        "colorbar": {"title": {"text": f"price<br>[{data.price_unit}]"}, "thickness": 12},
+        "colorbar": {"title": {"text": f"price<br>[{data.price_unit}]<br> "}, "thickness": 12},
         "hoverongaps": False,
         "xgap": 1,
         "ygap": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from peerwatt.report import timeline
-from peerwatt.report.data import Floats, ReportData, Snapshot
+from peerwatt.report.data import Floats, Ints, ReportData, Snapshot
 from peerwatt.report.figure import (
     FOREGROUND,
     LIMIT,
@@ -93,14 +93,26 @@ def voltage_bands(data: ReportData) -> Figure:
                    "hovertemplate": "%{hovertext}<br>median %{y:.4f} p.u.<extra></extra>",
                    "marker": {"color": ORANGE, "size": 6, "symbol": "diamond"}})  # fmt: skip
     low, high = limits(data)
-    lines = limit_lines(sorted({*np.unique(low).tolist(), *np.unique(high).tolist()}))
+    traces += [_limit_trace(names, values[order]) for values in (low, high)]
     reach = _voltage_range(np.r_[spread.lowest, spread.highest], low, high)
     plan = layout(
         axis("bus, from the grid above outwards", type="category", showticklabels=len(names) <= 60),
-        axis("voltage [p.u.]", range=reach), height=420, barmode="overlay", shapes=lines,
+        axis("voltage [p.u.]", range=reach), height=460, barmode="overlay",
     )  # fmt: skip
     note = interval_note(data) + f" Dashed: limits ({_limit_words(low, high)})."
     return Figure(id_, title, _voltage_text(data), (Panel("", {"data": traces, "layout": plan}),), note=note)
+
+
+def _limit_trace(names: list[str], values: Floats) -> Spec:
+    """A limit as a dashed line that steps from bus to bus."""
+    return line("limit", names, column(values, 4), LIMIT, dash="dash", width=1.5, shape="hvh", showlegend=False,
+                hovertemplate="limit %{y:.4~g} p.u.<extra></extra>")  # fmt: skip
+
+
+def common_limits(data: ReportData) -> list[float]:
+    """The pair of voltage limits that most buses have [p.u.]."""
+    pairs = [(b.v_min_pu, b.v_max_pu) for b in data.static.buses]
+    return list(max(sorted(set(pairs)), key=pairs.count))
 
 
 def _short(name: str, fallback: str, size: int = 22) -> str:
@@ -167,11 +179,11 @@ def voltage_time(data: ReportData) -> Figure:
     if mean is not None:
         traces.append(line("mean of all buses", bins.x, column(bins.mean(mean), 5), FOREGROUND, width=1.2, dash="dot",
                            hovertemplate=hover))  # fmt: skip
-    lows, highs = limits(data)
+    bounds = common_limits(data)
     plan = layout(
         time_axis(data.static.zone),
-        axis("voltage [p.u.]", range=_voltage_range(np.r_[bottom, top], lows, highs)),
-        shapes=limit_lines(sorted({*np.unique(lows).tolist(), *np.unique(highs).tolist()})),
+        axis("voltage [p.u.]", range=_voltage_range(np.r_[bottom, top], np.array(bounds[:1]), np.array(bounds[1:]))),
+        shapes=limit_lines(bounds),
     )
     width = high - low
     widest = int(np.nanargmax(width))
@@ -181,7 +193,7 @@ def voltage_time(data: ReportData) -> Figure:
         f"on average they spread over {volts(float(np.nanmean(width)))} p.u."
     )
     return Figure(id_, title, text.rstrip(".") + ".", (Panel("", {"data": traces, "layout": plan}),),
-                  note=interval_note(data) + " Dashed: limits.")  # fmt: skip
+                  note=interval_note(data) + " Dashed: limits of most buses.")  # fmt: skip
 
 
 def picture(data: ReportData) -> Figure:
@@ -234,28 +246,18 @@ def voltage_scale(bounds: tuple[Floats, Floats], v_pu: Floats) -> tuple[float, f
 
 
 def loading_scale(load: Floats) -> float:
-    """Upper end of the colour scale of loading: the next of 10, 25, 50, 100 % above the highest, or the highest."""
+    """Upper end of the colour scale of loading: the next of 10, 25, 50, 75, 100 % above the highest, or the highest."""
     highest = float(load.max()) if len(load) else 0.0
-    return next((step for step in (0.1, 0.25, 0.5, 1.0) if highest <= step), highest)
+    return next((step for step in (0.1, 0.25, 0.5, 0.75, 1.0) if highest <= step), highest)
 
 
 def _branch_traces(data: ReportData, places: Floats, load: Floats, top: float) -> list[Spec]:
     """Lines grouped into classes of loading (a trace each would be slow), and markers that carry the hover text."""
-    traces: list[Spec] = []
     level = np.minimum((load / top * _CLASSES).astype(np.int64), _CLASSES - 1) if top else np.zeros(len(load), np.int64)
+    traces = [_segments(data, places, np.arange(len(load)), "var(--rule)", 6.0)]  # an edge: dark colours in dark mode
     for step in np.unique(level):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        for i in np.flatnonzero(level == step):
-            branch = data.static.branches[i]
-            for bus in (branch.from_bus, branch.to_bus):
-                x.append(round(float(places[bus, 0]), 4))
-                y.append(round(float(places[bus, 1]), 4))
-            x.append(None)
-            y.append(None)
         colour = colour_of((step + 0.5) / _CLASSES, 0.0, 1.0, VIRIDIS)
-        traces.append({"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip",
-                       "line": {"color": colour, "width": 3.5}})  # fmt: skip
+        traces.append(_segments(data, places, np.flatnonzero(level == step), colour, 3.5))
     ends = [(places[b.from_bus] + places[b.to_bus]) / 2 for b in data.static.branches]
     words = [
         f"{with_kind(b.kind, b.name)} ({b.id})<br>loading {percent(float(v))}, limit {percent(b.loading_max, 0)}"
@@ -271,6 +273,21 @@ def _branch_traces(data: ReportData, places: Floats, load: Floats, top: float) -
                    "color": [colour_of(float(v), 0.0, top, VIRIDIS) for v in load]},
     })  # fmt: skip
     return traces
+
+
+def _segments(data: ReportData, places: Floats, chosen: Ints, colour: str, width: float) -> Spec:
+    """Some branches as one trace of separate lines."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for i in chosen:
+        branch = data.static.branches[int(i)]
+        for bus in (branch.from_bus, branch.to_bus):
+            x.append(round(float(places[bus, 0]), 4))
+            y.append(round(float(places[bus, 1]), 4))
+        x.append(None)
+        y.append(None)
+    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip",
+            "line": {"color": colour, "width": width}}  # fmt: skip
 
 
 def _bus_trace(data: ReportData, places: Floats, v_pu: Floats, low: float, high: float) -> Spec:
@@ -291,14 +308,14 @@ def _bus_trace(data: ReportData, places: Floats, v_pu: Floats, low: float, high:
                    "cmax": high, "colorscale": plotly_scale(VOLTAGE),
                    "line": {"color": [LIMIT if o else FOREGROUND for o in outside],
                             "width": [3 if o else 1 for o in outside]},
-                   "colorbar": {"title": {"text": "voltage<br>[p.u.]"}, "thickness": 12, "len": 0.47, "y": 0.98,
+                   "colorbar": {"title": {"text": "voltage<br>[p.u.]<br> "}, "thickness": 12, "len": 0.47, "y": 0.98,
                                 "yanchor": "top", "tickformat": ".3~f"}},
     }  # fmt: skip
 
 
 def _loading_bar(top: float) -> Spec:
     """A trace without points that carries the colour bar of loading."""
-    bar = {"title": {"text": "loading<br>[%]"}, "thickness": 12, "len": 0.47, "y": 0.0, "yanchor": "bottom"}
+    bar = {"title": {"text": "loading<br>[%]<br> "}, "thickness": 12, "len": 0.47, "y": 0.0, "yanchor": "bottom"}
     return {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "hoverinfo": "skip",
             "marker": {"color": [0.0], "cmin": 0.0, "cmax": top * 100, "colorscale": plotly_scale(VIRIDIS),
                        "showscale": True, "colorbar": bar}}  # fmt: skip
@@ -326,7 +343,7 @@ def loading(data: ReportData) -> Figure:
     peak = float(spread.highest[order[0]]) * 100
     plan = layout(
         axis("line or transformer", type="category", showticklabels=len(names) <= 60),
-        axis("loading [% of rated]", rangemode="tozero"), barmode="overlay",
+        axis("loading [% of rated]", rangemode="tozero"), barmode="overlay", height=420,
         shapes=limit_lines([b for b in bounds if b <= 1.5 * peak]),
     )  # fmt: skip
     over = int((spread.highest > np.array([b.loading_max for b in branches]) + 1e-9).sum())

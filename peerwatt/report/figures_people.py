@@ -8,6 +8,7 @@ from peerwatt.report.data import Floats, Group, Ints, ReportData
 from peerwatt.report.figure import FOREGROUND, Figure, Panel, Spec, absent, axis, bars, column, layout
 from peerwatt.report.palette import BLUE, GREY, KINDS, with_alpha
 from peerwatt.report.text import count, energy, label, money, percent
+from peerwatt.report.wording import NOT_STATED
 
 MAX_SELLERS, MAX_BUYERS = 10, 14
 """So many suppliers and buyers are shown by name in the sankey; the rest is bundled."""
@@ -104,9 +105,10 @@ def _kind_panel(data: ReportData, name: str, groups: tuple[Group, ...]) -> Panel
     )
     plan = layout(axis(f"savings per building [{data.currency}]", zeroline=True), axis(name, type="category"),
                   height=150 + 38 * len(ranked))  # fmt: skip
-    best, worst = ranked[-1], ranked[0]
+    stated = [g for g in ranked if g.name != NOT_STATED] or ranked
+    best, worst = stated[-1], stated[0]
     if best is worst:
-        text = f"All buildings are of one kind ({best.name}) and save {money(best.mean, data.currency)} on average."
+        text = f"All buildings whose {name} is known are of one kind ({best.name}); they save {money(best.mean, data.currency)} on average."
     else:
         text = (
             f"Highest mean savings by {name}: {best.name}, {money(best.mean, data.currency)} per building; "

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from peerwatt.report.data import ReportData
 from peerwatt.report.figures_network import interval_note
 from peerwatt.report.page import Card, Cell, cards_html, facts_html, list_html, table_html
-from peerwatt.report.text import NOTHING, count, energy, fixed, html, label, mass, money, number, percent, plain
+from peerwatt.report.text import (
+    NOTHING,
+    count,
+    energy,
+    fixed,
+    html,
+    label,
+    mass,
+    money,
+    number,
+    percent,
+    plain,
+    settings,
+)
 
 MAX_VIOLATIONS = 50
 """So many of the worst violations are listed."""
 
 MICRO = 1_000_000
+
+_BROKEN = {"over_voltage": "over-voltage", "under_voltage": "under-voltage"}
 
 
 def header_facts(data: ReportData) -> list[tuple[str, str]]:
@@ -34,7 +48,7 @@ def header_facts(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _parameters(parameters: Mapping[str, object]) -> str:
-    return f" ({', '.join(f'{k} = {v}' for k, v in parameters.items())})" if 0 < len(parameters) <= 3 else ""
+    return f" ({settings(parameters)})" if parameters else ""
 
 
 def _buildings(data: ReportData) -> str:
@@ -172,7 +186,7 @@ def violations_html(data: ReportData) -> str:
             '<div class="box"><p class="says">No bus left its voltage limits and no line or transformer exceeded its '
             f'rating in any slot.</p><p class="note">{html(interval_note(data))}</p></div>'
         )
-    by_kind = [f"{count(k['count'], label(name))}" for name, k in v["by_kind"].items() if k["count"]]
+    by_kind = [count(k["count"], _BROKEN.get(name, label(name))) for name, k in v["by_kind"].items() if k["count"]]
     text = f"{count(v['count'], 'violation')} in {count(v['slots'], 'slot')}: {', '.join(by_kind)}."
     if not data.violations:
         return f'<div class="box"><p class="says">{html(text)} The run kept no table of them.</p></div>'
@@ -203,7 +217,7 @@ def _violation_row(data: ReportData, item: Mapping[str, Any]) -> list[Cell]:
     value, limit, excess = (float(item[key]) for key in ("value", "limit", "excess"))
     return [
         Cell(name if name == id_ else f"{name} ({id_})"),
-        Cell(label(str(item["kind"]))),
+        Cell(_BROKEN.get(str(item["kind"]), label(str(item["kind"])))),
         Cell(data.when(slot), float(slot), f'<time datetime="{stamp}">{html(data.when(slot))}</time>'),
         Cell(size(value), value), Cell(size(limit), limit), Cell(size(excess), excess),
         Cell(str(item["contributors"]) or NOTHING),
@@ -234,7 +248,7 @@ def making_html(data: ReportData) -> str:
         ("Scenario", data.static.name),
         ("Seed", str(data.static.seed)),
         ("First slot starts", f"{data.when(0)} local ({data.grid.start.isoformat()})" if data.grid.n else NOTHING),
-        ("Rule parameters", json.dumps(data.static.rule_parameters, default=str, ensure_ascii=False)),
+        ("Rule parameters", settings(data.static.rule_parameters) or "none"),
         ("Costs taken from", str(data.summary["money"]["costs_from"])),
     ]
     parts = [f'<div class="box"><h3>Settings</h3>{facts_html(facts)}</div>']

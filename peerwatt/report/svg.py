@@ -137,7 +137,8 @@ def network_svg(
     xy = _fit(places, width, height)
     reach = max(float(np.abs(volts - 1).max()), 0.03)
     top = next(
-        (step for step in (0.1, 0.25, 0.5, 1.0) if loads.size and loads.max() <= step), float(loads.max(initial=1))
+        (step for step in (0.1, 0.25, 0.5, 0.75, 1.0) if loads.size and loads.max() <= step),
+        float(loads.max(initial=1)),
     )
     for branch, load in zip(static.branches, loads, strict=True):
         (x1, y1), (x2, y2) = xy[branch.from_bus], xy[branch.to_bus]

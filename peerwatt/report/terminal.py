@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from peerwatt.report.comparison import (
     KPIS,
     arm_names,
     best_arms,
     check_same_district,
-    comparison_findings,
     difference,
     kpi_values,
     reference_of,
@@ -18,36 +17,11 @@ from peerwatt.report.comparison import (
 from peerwatt.report.text import NOTHING, count, energy, fixed, label, mass, money, number, percent, plain, volts
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 MICRO = 1_000_000
 WIDTH = 80
 """Columns of the narrowest terminal the tables are made for."""
-
-
-class Compared(Protocol):
-    """What :func:`print_comparison` needs of a comparison."""
-
-    @property
-    def summaries(self) -> Sequence[Mapping[str, Any]]:
-        """``summary.json`` of each arm."""
-        ...
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the arms, in the same order."""
-        ...
-
-
-def print_comparison(comparison: Compared, console: Console) -> None:
-    """Print the table and the findings of a comparison."""
-    from rich.markup import escape
-
-    summaries, names = list(comparison.summaries), list(comparison.names)
-    console.print(comparison_table(summaries, names))
-    for finding in comparison_findings(summaries, names):
-        console.print(f"• {escape(finding)}", width=WIDTH)
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:

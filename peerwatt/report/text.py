@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -86,6 +86,17 @@ def money(amount: float | None, currency: str, *, signed: bool = False) -> str:
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share (0..1) as per cent; a dash for none or NaN."""
     return NOTHING if share is None or math.isnan(share) else f"{fixed(share * 100, decimals)} %"
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """Parameters as ``k = 1/2, key = static``; long lists and mappings are counted, not shown."""
+    parts = []
+    for key, value in values.items():
+        if isinstance(value, dict | list | tuple) and len(value) > 3:
+            parts.append(f"{label(key)}: {count(len(value), 'value')}")
+        else:
+            parts.append(f"{label(key)} = {value}")
+    return ", ".join(parts)
 
 
 def count(n: int, one: str, many: str | None = None) -> str:

@@ -43,7 +43,7 @@ class SlowResult:
     indicative: tuple[int, int] | None
 
 
-# 4.6 and 0.1: the largest remainder ---------------------------------------------------------------------------------
+# 4.6 and 0.1: the largest remainder -----------------------------------------------------------------------------------
 
 
 def floor_fraction(x: Fraction) -> int:
@@ -91,7 +91,7 @@ def largest_remainder(shares: Sequence[Fraction], total: int | None = None) -> l
     return whole
 
 
-# 0.2 to 0.4: book, priority, efficient volume, clearing interval ----------------------------------------------------
+# 0.2 to 0.4: book, priority, efficient volume, clearing interval ------------------------------------------------------
 
 
 def accepted(book: Iterable[SlowOrder]) -> tuple[list[SlowOrder], list[str]]:
@@ -147,7 +147,9 @@ def efficient_volume(buys: Sequence[SlowOrder], sells: Sequence[SlowOrder], zero
     return best
 
 
-def efficient_volume_unit_by_unit(buys: Sequence[SlowOrder], sells: Sequence[SlowOrder], zero_surplus: bool = True) -> int:
+def efficient_volume_unit_by_unit(
+    buys: Sequence[SlowOrder], sells: Sequence[SlowOrder], zero_surplus: bool = True
+) -> int:
     """The same by writing both lists out Wh by Wh; for small books."""
     bids = [o.p for o in buys for _ in range(o.q)]
     asks = [o.p for o in sells for _ in range(o.q)]
@@ -333,7 +335,7 @@ def pair_price(
     return done.result(paid, None, pieces, (o.agent for o in book))
 
 
-# 2.11 to 2.13: meters, one retail and one feed-in price ----------------------------------------------------------------
+# 2.11 to 2.13: meters, one retail and one feed-in price ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -402,7 +404,7 @@ def bill_sharing(net: Mapping[str, int], r: int, f: int) -> SlowShared:
     return _bills(net, buy, sell, r, f)
 
 
-# 2.26: energy sharing by keys ------------------------------------------------------------------------------------------
+# 2.26: energy sharing by keys -----------------------------------------------------------------------------------------
 
 
 def _split(net: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
@@ -438,9 +440,7 @@ def level_fill(d: Mapping[str, int], weights: Mapping[str, Fraction], total: int
     return got
 
 
-def key_static(
-    net: Mapping[str, int], shares: Mapping[str, Fraction], unused: str = "lost"
-) -> dict[str, int]:
+def key_static(net: Mapping[str, int], shares: Mapping[str, Fraction], unused: str = "lost") -> dict[str, int]:
     """``a_i = min(d_i, k_i G)``; what that leaves is lost, or goes round again."""
     d, g = _split(net)
     total = sum(g.values())

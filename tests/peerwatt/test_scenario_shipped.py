@@ -125,3 +125,19 @@ def test_fontana_shares_as_the_comment_says() -> None:
         own = load.where(load < pv, pv).to_numpy().sum() / pv.to_numpy().sum()
         together = load.sum(axis=1).clip(upper=pv.sum(axis=1)).sum() / pv.to_numpy().sum()
         assert (round(own, 4), round(together, 4)) == (alone, shared)
+
+
+@pytest.mark.parametrize("file", sorted((DOCS.parents[1] / "examples").rglob("*.yaml")), ids=lambda file: file.stem)
+def test_examples_are_read(file: Path) -> None:
+    loaded = load_scenario(file)
+    needs_network = loaded.scenario.buildings_from is not None and loaded.scenario.network.source != "none"
+    buildings = expand(loaded, semiurban_elements() if needs_network else None).buildings
+    assert len(buildings) >= 3
+    check_names(loaded, rules={rule.name for rule in rules()}, datasets=DATASETS)
+
+
+def test_own_homes_have_pv_where_their_file_has_it() -> None:
+    loaded = load_scenario(DOCS.parents[1] / "examples" / "own-homes" / "scenario.yaml")
+    made = {b.id: [a.kind for a in b.assets] for b in expand(loaded).buildings}
+    assert made == {"anna": ["load", "pv"], "ben": ["load"], "carla": ["load", "pv"]}
+    assert slot_grid(loaded.scenario).n == 98  # 30 October has 25 hours
