@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,10 +85,23 @@ class _LatenessCounter:
         return self._max_s
 
 
+@contextmanager
+def _errors_as_raised() -> Iterator[None]:
+    """SimPy raises a copy of a process's error, made of its ``args`` alone; place and remedy are in the original."""
+    try:
+        yield
+    except BaseException as error:
+        original = error.__cause__
+        if type(original) is type(error) and original.args == error.args:
+            raise original from original.__cause__
+        raise
+
+
 def run_virtual(env: simpy.Environment, until: float) -> None:
     """Run ``env`` up to simulated second ``until`` as fast as it goes; events at ``until`` itself stay for later."""
     if until > env.now:
-        env.run(until)
+        with _errors_as_raised():
+            env.run(until)
 
 
 async def run_paced(
@@ -191,7 +205,8 @@ class _Pacer:
                 f"the event at simulated second {self._env.peek():g} came {late_s:.3f} s late",
                 remedy="choose a smaller speed factor, or run without strict pacing",
             )
-        self._env.step()
+        with _errors_as_raised():
+            self._env.step()
 
     async def run_alone(self) -> None:
         while not self.ended():

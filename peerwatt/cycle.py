@@ -74,10 +74,11 @@ class SlotCycle:
         system = self.system
         flows = self.plant.measure(window)
         state, self.loss_remainder_wh = physics(system, flows, self.loss_remainder_wh, window)
-        self._block.append(Delivered(window, *opened, flows, state))
-        block = concat_slots(self._block)
-        if (block.window.first + block.window.n) % system.metering.block_slots:
+        bids, cleared = opened
+        self._block.append(Delivered(window, bids.active, cleared, flows, state))
+        if (window.first + window.n) % system.metering.block_slots:
             return None
+        block = concat_slots(self._block)
         self._block = []
         prices = window_prices(system, block.window)
         meters = meter(system, block.flows, block.window)
@@ -172,7 +173,7 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled) -
         soc_wh=flows.stored_wh,
         import_wh=meters.import_wh,
         export_wh=meters.export_wh,
-        active=block.bids.active,
+        active=block.active,
         price_num=settled.price_num,
         price_den=settled.price_den,
         has_price=settled.has_price,

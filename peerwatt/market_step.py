@@ -165,7 +165,7 @@ def settle_window(system: System, block: Delivered, meters: Meters, prices: Pric
             meters.import_wh - meters.export_wh,
             prices.retail_u,
             prices.feed_in_u,
-            block.bids.active,
+            block.active,
             members=system.building_ids,
             first_slot=block.window.first,
         )
@@ -198,7 +198,7 @@ def _post(
     sharing: BatchSharing | None,
 ) -> Postings:
     common = _Common(
-        active=block.bids.active,
+        active=block.active,
         rank=system.id_rank,
         loss_wh=block.state.loss_wh,
         loss_price_u=prices.loss_u,

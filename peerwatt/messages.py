@@ -159,7 +159,7 @@ class Delivered:
     """The part of a window that ends with delivery: what ``meter`` and ``settle`` start from."""
 
     window: Window
-    bids: Bids
+    active: Bool  # (S, B) takes part in the market
     cleared: Cleared
     flows: Flows
     state: NetworkState

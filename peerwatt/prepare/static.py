@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from core import SlotGrid, canonical_json, file_sha256, sha256_hex
@@ -62,9 +63,18 @@ def run_static(
 
 
 def rule_parameters(rule: Rule) -> dict[str, object]:
-    """The rule's parameters as plain values; fractions as text."""
-    values = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}  # type: ignore[arg-type]
-    return {k: v if isinstance(v, bool | int | str) or v is None else str(v) for k, v in values.items()}
+    """The rule's parameters as plain values, sorted by name; fractions as text."""
+    names = sorted(f.name for f in dataclasses.fields(rule))  # type: ignore[arg-type]
+    return {name: _plain(getattr(rule, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    """As JSON has it, in an order that reading it back keeps; what JSON does not know as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, bool | int | str) or value is None else str(value)
 
 
 def run_id(loaded: LoadedScenario, expanded: Expanded, rule: Rule) -> str:

@@ -12,8 +12,7 @@ from peerwatt.report.text import MINUS, NOTHING, count, fixed, label, listing, m
 Summary = Mapping[str, Any]
 
 MICRO = 1_000_000
-_SAME = 5e-4
-"""Figures that differ by less than this share count as equal: no reader would act on it."""
+_NEGLIGIBLE = 5e-4  # of a saving: roundings of the ledger are not worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +163,14 @@ def kpi_values(kpi: Kpi, summaries: Sequence[Summary]) -> list[float | None]:
     return [kpi.value(s, reference) for s in summaries]
 
 
-def same(a: float, b: float) -> bool:
-    """Whether two figures are equal for a reader (within 0.05 %)."""
-    return abs(a - b) <= _SAME * max(abs(a), abs(b)) + 1e-12
+def same(kpi: Kpi, a: float, b: float) -> bool:
+    """Whether two values of a key figure read the same: what a reader cannot tell apart is no advantage."""
+    return kpi.show(a, "") == kpi.show(b, "")
 
 
 def beats(kpi: Kpi, a: float, b: float) -> bool:
     """Whether ``a`` is clearly better than ``b``."""
-    return not same(a, b) and ((a < b) if kpi.better == "low" else (a > b))
+    return not same(kpi, a, b) and ((a < b) if kpi.better == "low" else (a > b))
 
 
 def best_arms(kpi: Kpi, values: Sequence[float | None]) -> list[int]:
@@ -251,7 +250,7 @@ def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
     for account in ("retailer", "network", "state", "operator"):
         both = [s["money"]["accounts"].get(account, {}).get("total_u", 0) for s in (summary, base)]
         change = (both[0] - both[1]) / MICRO
-        if abs(change) * MICRO > _SAME * abs(base["money"]["cost_u"] - summary["money"]["cost_u"]):
+        if abs(change) * MICRO > _NEGLIGIBLE * abs(base["money"]["cost_u"] - summary["money"]["cost_u"]):
             parts.append(f"the {account} receives {money(abs(change), currency)} {'more' if change > 0 else 'less'}")
     return f"; in return {listing(parts)}" if parts else ""
 
@@ -267,7 +266,7 @@ def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) 
         a, b = values[i], values[j]
         if a is None or b is None:
             continue
-        if same(a, b):
+        if same(kpi, a, b):
             equal.append(kpi.name)
         else:
             words = f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})"

@@ -256,7 +256,7 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
         if kpi.key not in _UNITS:
             continue
         values = kpi_values(kpi, summaries)
-        if all(v is None for v in values) or (kpi.key == "violations" and not any(values)):
+        if not any(values):  # nothing but zeros and unknowns: the table says it
             continue
         unit, factor = _UNITS[kpi.key]
         shown = [None if v is None else round(v * factor, 4) for v in values]

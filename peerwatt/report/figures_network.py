@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from peerwatt.report import timeline
@@ -112,7 +114,8 @@ def _limit_trace(names: list[str], values: Floats) -> Spec:
 def common_limits(data: ReportData) -> list[float]:
     """The pair of voltage limits that most buses have [p.u.]."""
     pairs = [(b.v_min_pu, b.v_max_pu) for b in data.static.buses]
-    return list(max(sorted(set(pairs)), key=pairs.count))
+    low, high = max(sorted(set(pairs)), key=Counter(pairs).__getitem__)
+    return [low, high]
 
 
 def _short(name: str, fallback: str, size: int = 22) -> str:

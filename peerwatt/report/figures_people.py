@@ -108,7 +108,8 @@ def _kind_panel(data: ReportData, name: str, groups: tuple[Group, ...]) -> Panel
     stated = [g for g in ranked if g.name != NOT_STATED] or ranked
     best, worst = stated[-1], stated[0]
     if best is worst:
-        text = f"All buildings whose {name} is known are of one kind ({best.name}); they save {money(best.mean, data.currency)} on average."
+        text = f"All buildings whose {name} is known are of one kind ({best.name}); "
+        text += f"they save {money(best.mean, data.currency)} on average."
     else:
         text = (
             f"Highest mean savings by {name}: {best.name}, {money(best.mean, data.currency)} per building; "

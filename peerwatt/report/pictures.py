@@ -20,7 +20,7 @@ from peerwatt.report.text import number, plain
 from peerwatt.results import Run
 
 WIDTH, HEIGHT = 960, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78.0, 24.0, 64.0, 56.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78.0, 24.0, 64.0, 66.0
 
 
 def write_pictures(run: Run | Path, folder: Path) -> list[Path]:
@@ -106,7 +106,7 @@ class _Plot:
 
     def legend(self, entries: Sequence[tuple[str, str]]) -> None:
         """Coloured names at the bottom."""
-        x, y = _LEFT, HEIGHT - 24.0
+        x, y = _LEFT, HEIGHT - 36.0
         for name, colour in entries:
             width = 24 + 6.6 * len(name)
             if x + width > WIDTH - _RIGHT:

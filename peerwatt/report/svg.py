@@ -184,14 +184,16 @@ def _labels(
 ) -> None:
     """Names of the few elements that matter: both voltage extremes, the most loaded branch."""
     taken: list[tuple[float, float]] = []
+    middle = float(np.mean([x for x, _ in xy]))
 
     def put(x: float, y: float, words: str) -> None:
         if any(abs(x - a) < 150 and abs(y - b) < 16 for a, b in taken):
             y += 30
         taken.append((x, y))
-        right = x > draw.width * 0.7
-        draw.text(x - 12 if right else x + 12, y, words, size=12.5, anchor="end" if right else "start", weight=600,
-                  halo=True)  # fmt: skip
+        outwards = x < middle and x > 140  # away from the middle of the network, unless the border is near
+        leftwards = outwards or x > draw.width - 140
+        draw.text(x - 12 if leftwards else x + 12, y, words, size=12.5, anchor="end" if leftwards else "start",
+                  weight=600, halo=True)  # fmt: skip
 
     top, low = int(volts.argmax()), int(volts.argmin())
     put(xy[top][0], xy[top][1] - 8, f"{volts[top]:.3f} p.u.")

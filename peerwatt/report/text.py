@@ -95,7 +95,8 @@ def settings(values: Mapping[str, object]) -> str:
         if isinstance(value, dict | list | tuple) and len(value) > 3:
             parts.append(f"{label(key)}: {count(len(value), 'value')}")
         else:
-            parts.append(f"{label(key)} = {value}")
+            text = str(value)
+            parts.append(f"{label(key)} = {text if len(text) <= 48 else text[:40] + '…'}")
     return ", ".join(parts)
 
 

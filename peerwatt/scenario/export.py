@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from os.path import relpath
 from pathlib import Path
@@ -48,8 +49,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = text.replace("-", "").replace("_", "").replace(".", "").replace(" ", "").isalnum()
-    style = None if plain and not text[:1].isdigit() else "'"
+    plain = text[:1].isalpha() and all(part.isalnum() for part in re.split("[-_. ]", text) if part)
+    style = '"' if not text.isprintable() else None if plain else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

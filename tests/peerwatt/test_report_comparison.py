@@ -112,6 +112,7 @@ def test_an_arm_better_at_everything_beats(arms: list[dict[str, Any]]) -> None:
 def test_figures_without_a_value_do_not_win() -> None:
     cost = KPIS[0]
     assert best_arms(cost, [None, 3.0, 2.0, 2.0 + 1e-9]) == [2, 3]
+    assert best_arms(cost, [13_150.0, 13_155.0]) == [0]
     assert best_arms(cost, [None, 3.0]) == []
 
 

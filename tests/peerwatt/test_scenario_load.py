@@ -36,6 +36,7 @@ buildings:
 # ruff: noqa: E501 - one case per line
 
 # what is wrong: text to replace, its replacement, line, path, words of the message, words of the remedy
+# fmt: off
 BAD: dict[str, tuple[str, str, int, str, str, str]] = {
     "unknown key": ("days: 1", "day: 1", 3, "time.day", "unknown key", "did you mean 'days'"),
     "unknown key at the top": ("name: street", "name: street\nmarkt: {}", 3, "markt", "unknown key", "'market'"),
@@ -153,6 +154,7 @@ BAD: dict[str, tuple[str, str, int, str, str, str]] = {
     ),
     "places nothing": ("name: street", "name: street\nplace: [{share: 0.5}]", 3, "place[0]", "at least one of asset", "keep"),
 }
+# fmt: on
 
 
 def write(folder: Path, text: str, name: str = "street.yaml") -> Path:

@@ -5,7 +5,6 @@
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Map();
-  let printing = false;
 
   function themed(value, style) {
     if (typeof value === "string") {
@@ -112,8 +111,8 @@
     const now = window.innerWidth >= 560;
     if (now !== wide) { wide = now; redraw(); }
   });
-  window.addEventListener("beforeprint", function () { if (!printing) { printing = true; redraw(); } });
-  window.addEventListener("afterprint", function () { printing = false; redraw(); });
+  window.addEventListener("beforeprint", function () { root.dataset.print = "true"; redraw(); });
+  window.addEventListener("afterprint", function () { delete root.dataset.print; redraw(); });
 
   for (const button of document.querySelectorAll("th button")) {
     button.addEventListener("click", function () {
