@@ -18,24 +18,27 @@ def greedy_self_consumption(columns: BatteryColumns, state: BatteryState, foreca
     Several batteries of a building act in the order of their columns, each on what the ones before have left. The plan
     follows the same integer law as the batteries, so that nothing of it is cut. Returns requests [Wh], (S, K).
     """
-    return _greedy(columns, state, forecast.surplus_wh, columns.building.astype(np.int64))
+    return _greedy(columns, state, forecast, forecast.surplus_wh, columns.building.astype(np.int64))
 
 
 def greedy_community(columns: BatteryColumns, state: BatteryState, forecast: Forecast) -> Int:
     """Each battery stores what the whole neighbourhood has over and covers what it lacks, wherever it stands.
 
+    What an export limit keeps back is not there to be stored, and a battery feeds in no more than its own building may.
     Several batteries act in the order of their columns. Returns requests [Wh], int64 (S, K).
     """
-    total = forecast.surplus_wh.sum(axis=1, keepdims=True)
-    return _greedy(columns, state, total, np.zeros(len(columns), np.int64))
+    total = forecast.offered_wh().sum(axis=1, keepdims=True)
+    return _greedy(columns, state, forecast, total, np.zeros(len(columns), np.int64))
 
 
-def _greedy(columns: BatteryColumns, state: BatteryState, surplus: Int, place: Int) -> Int:
+def _greedy(columns: BatteryColumns, state: BatteryState, forecast: Forecast, surplus: Int, place: Int) -> Int:
     request = np.empty((len(surplus), len(columns)), np.int64)
     new = state.copy()  # the kernel steps it forward
     _plan(
         surplus,
         place,
+        forecast.export_room_wh(),
+        columns.building,
         columns.min_wh,
         columns.max_wh,
         columns.charge_max_wh,
@@ -56,6 +59,8 @@ def _greedy(columns: BatteryColumns, state: BatteryState, surplus: Int, place: I
 def _plan(
     surplus: Int,
     place: Int,
+    export_room: Int,
+    building: NDArray[np.int32],
     min_wh: Int,
     max_wh: Int,
     charge_max: Int,
@@ -70,11 +75,13 @@ def _plan(
     request: Int,
 ) -> None:
     left = np.empty(surplus.shape[1], np.int64)
+    room = np.empty(export_room.shape[1], np.int64)
     for t in range(surplus.shape[0]):
         left[:] = surplus[t]
+        room[:] = export_room[t]
         for k in range(len(place)):
             charge, discharge, stored, drawn, leak, rem_charge[k], rem_discharge[k], rem_leak[k] = battery_slot(
-                left[place[k]],
+                max(left[place[k]], -room[building[k]]),
                 e_wh[k],
                 rem_charge[k],
                 rem_discharge[k],
@@ -90,3 +97,4 @@ def _plan(
             e_wh[k] += stored - drawn - leak
             request[t, k] = charge - discharge
             left[place[k]] -= charge - discharge
+            room[building[k]] += charge - discharge

@@ -99,14 +99,15 @@ def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, 
     n = system.n_buildings
     cars, stores = system.chargers, system.storage
     surplus = forecast.pv_wh - forecast.load_wh - forecast.heat_pump_wh
-    ahead = Outlook(window.first, system.grid.length_s, surplus, prices.retail_u, prices.feed_in_u)
+    limit_wh = system.export_limit_wh
+    ahead = Outlook(window.first, system.grid.length_s, surplus, prices.retail_u, prices.feed_in_u, limit_wh)
     ev_request = plan_ev_fleet(cars.controller, cars.columns, cars.sessions, seen.ev, ahead)
     ev, _ = step_evs(cars.columns, cars.sessions, seen.ev, window.first, ev_request)
     ahead = replace(ahead, surplus_wh=surplus - sum_by_building(ev.charge_wh, cars.columns.building, n))
     battery_request = plan_battery_fleet(stores.controller, stores.columns, seen.battery, ahead)
     battery, _ = step_batteries(stores.columns, seen.battery, battery_request)
     net = sum_by_building(battery.net_wh, stores.columns.building, n) - ahead.surplus_wh
-    curtail_wh = curtailed_wh(forecast.pv_wh, net + forecast.pv_wh, system.export_limit_wh)
+    curtail_wh = curtailed_wh(forecast.pv_wh, net + forecast.pv_wh, limit_wh)
     return Plan(ev.charge_wh, battery.net_wh, curtail_wh, net + curtail_wh)
 
 

@@ -11,6 +11,7 @@ from core import ScenarioError
 from peerwatt.prepare.assets import charger_columns, demand_columns, storage_columns
 from peerwatt.prepare.market import choose_rule, market_setup, metering_setup
 from peerwatt.prepare.names import CARBON, profile_refs
+from peerwatt.prepare.others import with_other_elements
 from peerwatt.prepare.static import run_static
 from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
@@ -55,13 +56,15 @@ def prepare(
     chosen = choose_rule(loaded, rule)
     network = load_network(loaded)
     expanded = expand(loaded, None if network is None else network_elements(network))
+    if network is not None and scenario.network.other_elements == "keep":
+        expanded = with_other_elements(expanded, network, scenario, grid)
     buildings = expanded.buildings
     if not buildings:
         raise loaded.error((), "the scenario has no buildings", "add `buildings` or `buildings_from`")
     profiles = _profiles(loaded, expanded, grid, cache_dir)
     wires = None
     if network is not None and scenario.power_flow != "none":
-        wires = connect(network, buildings, scenario.power_flow, threads)
+        wires = connect(network, buildings, scenario, threads)
     ids = tuple(b.id for b in buildings)
     return System(
         scenario=scenario,

@@ -128,7 +128,9 @@ class NetworkModel(Model):
     v_max_pu: Positive | None = Field(None, description="highest voltage; default: the network's own limit, or 1.1")
     loading_max: Positive = Field(1.0, description="of lines and transformers; 1.0 = rated")
     other_elements: Literal["keep", "drop"] = Field(
-        "drop", description="loads and generators of the network file that no building stands for"
+        "drop",
+        description="loads, generators and storages of the network file that no building stands for: `keep` makes "
+        "buildings `other-BUS` of them, at the constant power of the file, outside the market, under the first contract",
     )
 
 

@@ -95,6 +95,8 @@ BOOKS: dict[str, Callable[[random.Random], list[Any]]] = {
     "one_sided": lambda rng: _random_book(rng, rng.randint(0, 6), (0, 5), (0, 9), sides=rng.choice("bs")),
     "several_orders_per_agent": _both_sides_book,
     "large": lambda rng: _random_book(rng, rng.randint(2, 12), (1, 10**10), (-(10**6), 10**7)),
+    "huge": lambda rng: _random_book(rng, rng.randint(2, 9), (1, 9 * 10**18), (-(9 * 10**18), 9 * 10**18)),
+    "huge_ties": lambda rng: _random_book(rng, rng.randint(2, 9), (1, 9 * 10**18), (9 * 10**18 - 1, 9 * 10**18)),
     "large_ties": lambda rng: _random_book(rng, rng.randint(2, 12), (10**9, 10**9 + 7), (200_000, 200_002)),
     "one_giant": lambda rng: [
         *_random_book(rng, rng.randint(1, 8), (1, 3), (1, 5)),
