@@ -19,6 +19,7 @@ from grid.assets.battery import step_batteries
 from grid.assets.ev import step_evs
 from grid.assets.pv import curtailed_wh
 from grid.assets.quantise import sum_by_building
+from market.session import Event, Session
 from market.settlement.metering import metered
 from peerwatt.market_step import clear_contracts, make_book, settle_window
 from peerwatt.messages import (
@@ -53,6 +54,7 @@ class SlotCycle:
         self.plant = plant
         self.loss_remainder_wh = np.zeros(1)
         self._block: list[Delivered] = []
+        self._sessions: list[Session] = []  # of the windows in the block; a window's slots open and close together
 
     def open(self, window: Window) -> tuple[Bids, Cleared]:
         """From the gate to the start of delivery: observe, plan, bid, clear, dispatch."""
@@ -60,9 +62,12 @@ class SlotCycle:
         forecast = self.plant.forecast(window)
         seen = self.plant.observe()
         prices = window_prices(system, window)
+        session, _ = Session(slot=window.first).on(Event.CLOSE_GATE)
         intent = plan(system, seen, forecast, prices, window)
         bids = bid(system, intent, prices, window)
         cleared = clear(system, bids, prices, window)
+        session, _ = session.on(Event.CLEAR)
+        self._sessions.append(session)
         self.plant.apply(dispatch(intent, cleared), window)
         return bids, cleared
 
@@ -83,6 +88,9 @@ class SlotCycle:
         prices = window_prices(system, block.window)
         meters = meter(system, block.flows, block.window)
         settled = settle(system, block, meters, prices)
+        for session in self._sessions:
+            session.on(Event.SETTLE)
+        self._sessions = []
         return Closed(record(system, block, meters, settled), settled.postings, settled.baseline)
 
     @property

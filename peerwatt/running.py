@@ -87,8 +87,10 @@ def run(
         with battery_bank(system, emulate=speed is not None) as batteries:
             session = _Session(system, writer, batteries, state, progress)
             session.drive(speed)
-    except BaseException:
+    except BaseException as error:
         writer.abandon()
+        if isinstance(error, Exception):  # an interruption leaves its folder for --resume
+            writer.discard_unless_resumable()
         raise
     return _finish(loaded, writer, session.bills, report=report)
 

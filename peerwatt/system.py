@@ -114,8 +114,6 @@ class Wires:
     bus: Index  # (B,) column in bus arrays
     engine: Literal["batch", "pandapower"]
     threads: int
-    kept_p_kw: Float  # (N,) the network file's own loads and generators that stay in operation, + draws
-    kept_q_kvar: Float  # (N,)
 
 
 @dataclass(frozen=True, slots=True)

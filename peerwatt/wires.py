@@ -35,8 +35,8 @@ def solve_network(system: System, flows: Flows, remainder_wh: Float, window: Win
     if wires is None:
         return NetworkState(np.zeros(window.n, np.int64), None, None, None, None, None), remainder_wh
     hours = system.grid.hours
-    p_kw = bus_power(wires, flows.net_wh) / (1000.0 * hours) + wires.kept_p_kw
-    q_kvar = bus_power(wires, flows.q_kvar) + wires.kept_q_kvar
+    p_kw = bus_power(wires, flows.net_wh) / (1000.0 * hours)
+    q_kvar = bus_power(wires, flows.q_kvar)
     flow = wires.network.power_flow(p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first)
     _check_losses(flow.losses_kw, window)
     from grid.assets.quantise import quantise_wh

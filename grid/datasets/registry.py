@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from core import ScenarioError
+from core import GridError, ScenarioError
 
 FOLDER = Path(__file__).parent
 """Where the files of the shipped data sets lie."""
@@ -258,6 +258,9 @@ _ALL = (
     ),
 )
 
+SIMBENCH = "simbench:"
+"""Names that begin so mean the profiles of a SimBench network by its code."""
+
 DATASETS: dict[str, Dataset] = {d.id: d for d in _ALL}
 """Every shipped data set by id."""
 
@@ -272,9 +275,24 @@ def dataset(name: str, *, path: str | None = None) -> Dataset:
     """
     if name in DATASETS:
         return DATASETS[name]
+    if name.startswith(SIMBENCH):
+        return _of_simbench(name, path)
     near = difflib.get_close_matches(name, DATASETS, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(DATASETS))}"
     raise ScenarioError(f"no shipped data set {name!r}", path=path, remedy=f"{hint} (docs/data.md lists them)")
+
+
+def _of_simbench(name: str, path: str | None) -> Dataset:
+    """Profiles of any other SimBench network, from the optional package."""
+    from grid.sources.simbench import profiles_file
+
+    code = name.removeprefix(SIMBENCH)
+    try:
+        file = profiles_file(code)
+    except GridError as error:
+        raise ScenarioError(error.message, path=path, remedy=error.remedy) from error
+    title = f"Relative profiles of the SimBench network {code}, 2016"
+    return replace(DATASETS["simbench_semiurb4_2016"], id=name, title=title, file=str(file))
 
 
 def dataset_notice(name: str) -> str:

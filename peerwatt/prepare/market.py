@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from core import MarketError, ScenarioError, SlotGrid
 from market.registry import Rule, load_rule_file, make_rule, make_strategy
 from peerwatt.scenario import resolve_moment
 from peerwatt.scenario.models import Building, Moment, Scenario
+from peerwatt.scenario.problems import YamlPath
 from peerwatt.system import MarketSetup, Metering
 
 if TYPE_CHECKING:
@@ -36,9 +39,17 @@ def choose_rule(loaded: LoadedScenario, rule: str | Rule | type[Rule] | None) ->
         try:
             return make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
         except MarketError as error:
-            path = ("market", "stages", 0, "parameters" if "parameter" in error.message else "rule")
-            raise loaded.error(path, error.message, error.remedy) from error
+            raise loaded.error(_place(error.message, stage.parameters), error.message, error.remedy) from error
     return make_rule(_from_file(rule, Path.cwd()) if isinstance(rule, str) else rule)
+
+
+def _place(message: str, parameters: Mapping[str, object]) -> YamlPath:
+    """Where in the scenario a rule's complaint belongs: at the parameter that it names, or at the rule."""
+    named = re.search(r"parameter (\w+)", message)
+    if named is None:
+        return ("market", "stages", 0, "rule")
+    below = (named[1],) if named[1] in parameters else ()
+    return ("market", "stages", 0, "parameters", *below)
 
 
 def _from_file(rule: str, folder: Path) -> str | type[Rule]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from core import ScenarioError
 from peerwatt.prepare.assets import charger_columns, demand_columns, storage_columns
+from peerwatt.prepare.checks import check_names
 from peerwatt.prepare.market import choose_rule, market_setup, metering_setup
 from peerwatt.prepare.names import CARBON, profile_refs
 from peerwatt.prepare.others import with_other_elements
@@ -54,6 +55,7 @@ def prepare(
     scenario = loaded.scenario
     grid = slot_grid(scenario)
     chosen = choose_rule(loaded, rule)
+    check_names(loaded)
     network = load_network(loaded)
     expanded = expand(loaded, None if network is None else network_elements(network))
     if network is not None and scenario.network.other_elements == "keep":
@@ -64,7 +66,7 @@ def prepare(
     profiles = _profiles(loaded, expanded, grid, cache_dir)
     wires = None
     if network is not None and scenario.power_flow != "none":
-        wires = connect(network, buildings, scenario, threads)
+        wires = connect(network, buildings, scenario.power_flow, threads)
     ids = tuple(b.id for b in buildings)
     return System(
         scenario=scenario,

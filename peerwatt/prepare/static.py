@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from core import SlotGrid, canonical_json, file_sha256, sha256_hex
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
-from peerwatt.prepare.wires import branch_infos, bus_infos, kept_elements
+from peerwatt.prepare.wires import branch_infos, bus_infos
 from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.scenario import data_files, scenario_digest
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, PvAsset
 from peerwatt.scenario.expansion import is_community
-from peerwatt.scenario.models import Building, Scenario
+from peerwatt.scenario.models import Building
 from peerwatt.system import Wires
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run_static(
         buses=() if wires is None else bus_infos(wires.network, scenario),
         branches=() if wires is None else branch_infos(wires.network, scenario),
         notices=tuple(notices),
-        remarks=_remarks(expanded.buildings, scenario, grid, rule, wires, profiles),
+        remarks=_remarks(expanded.buildings, grid, rule, wires, profiles),
         options={"power_flow": "none" if wires is None else wires.engine, "network": scenario.network.source},
     )
 
@@ -106,12 +106,7 @@ def building_info(building: Building, wires: Wires | None, index: int) -> Buildi
 
 
 def _remarks(
-    buildings: tuple[Building, ...],
-    scenario: Scenario,
-    grid: SlotGrid,
-    rule: Rule,
-    wires: Wires | None,
-    profiles: ProfileTable,
+    buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule, wires: Wires | None, profiles: ProfileTable
 ) -> tuple[str, ...]:
     said: list[str] = []
     if grid.length_s >= HOUR_S:
@@ -126,11 +121,6 @@ def _remarks(
         )
     if wires is not None:
         said.append("The network is solved as balanced: single-phase connections are recorded, not solved by phase.")
-        if kept := sum(len(elements) for elements in kept_elements(wires.network, scenario)):
-            said.append(
-                f"{kept} loads, generators and storages of the network file that no building stands for stay at the "
-                "power that the file gives them: they act on voltages, loadings and losses, not on the district's energy."
-            )
         said.extend(wires.network.remarks)
     if any(b.phase != "abc" for b in buildings) and wires is None:
         said.append("Phase connections are recorded but no network is solved.")

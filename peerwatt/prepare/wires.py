@@ -10,11 +10,11 @@ import numpy as np
 from core import GridError
 from peerwatt.results.record import BranchInfo, BusInfo
 from peerwatt.scenario.expand_network import NetworkElements, NetworkLoad, NetworkSgen, NetworkStorage
-from peerwatt.scenario.models import Building, NetworkBuildings, Scenario
+from peerwatt.scenario.models import Building, Scenario
 from peerwatt.system import Wires
 
 if TYPE_CHECKING:
-    from grid.network import Elements, Network
+    from grid.network import Network
     from peerwatt.scenario import LoadedScenario
 
 Engine = Literal["batch", "pandapower"]
@@ -85,33 +85,11 @@ def _storage(network: Network, row: int) -> NetworkStorage:
     )
 
 
-def connect(network: Network, buildings: tuple[Building, ...], scenario: Scenario, threads: int) -> Wires:
-    """Where each building hangs on the network, and what of the network file stays in operation beside them."""
+def connect(network: Network, buildings: tuple[Building, ...], engine: Engine, threads: int) -> Wires:
+    """Where each building hangs on the network."""
     position = {bus: i for i, bus in enumerate(network.bus_ids)}
     bus = np.array([position[str(b.bus)] for b in buildings], np.int32)
-    engine: Engine = "pandapower" if scenario.power_flow == "pandapower" else "batch"
-    kept = [np.zeros(network.n_buses), np.zeros(network.n_buses)]
-    for elements in kept_elements(network, scenario):
-        for total, values in zip(kept, (elements.p_kw, elements.q_kvar), strict=True):
-            np.add.at(total, elements.bus, values)
-    return Wires(network=network, bus=bus, engine=engine, threads=threads, kept_p_kw=kept[0], kept_q_kvar=kept[1])
-
-
-def kept_elements(network: Network, scenario: Scenario) -> list[Elements]:
-    """The file's own loads, generators and storages that no building stands for, if the scenario keeps them.
-
-    They draw and generate what the file says, in every slot.
-    """
-    if scenario.network.other_elements == "drop":
-        return []
-    source = scenario.buildings_from
-    stands = isinstance(source, NetworkBuildings)
-    groups = (
-        (network.loads, stands),
-        (network.sgens, stands and source.include_pv),
-        (network.storages, stands and source.include_storage),
-    )
-    return [elements for elements, replaced in groups if not replaced and len(elements)]
+    return Wires(network=network, bus=bus, engine=engine, threads=threads)
 
 
 def bus_infos(network: Network, scenario: Scenario) -> tuple[BusInfo, ...]:

@@ -256,7 +256,7 @@ def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
 
 
 def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) -> str:
-    """Where trading arm i beats low-tech arm j and where it does not."""
+    """Where trading arm i beats low-tech arm j and where it does not; what no arm changes is left to the last sentence."""
     currency = summaries[i]["run"]["currency"]
     won: list[str] = []
     equal: list[str] = []
@@ -264,23 +264,31 @@ def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) 
     for kpi in KPIS:
         values = kpi_values(kpi, summaries)
         a, b = values[i], values[j]
-        if a is None or b is None:
+        if a is None or b is None or _level(kpi, values):
             continue
         if same(kpi, a, b):
             equal.append(kpi.name)
         else:
-            words = f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
-            (won if beats(kpi, a, b) else lost).append(words)
+            better = beats(kpi, a, b)
+            figures = "" if better else f" ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
+            (won if better else lost).append(kpi.name + figures)
     arm, other = sentence_start(in_words(arms[i])), in_words(arms[j])
-    if not equal and not lost:
-        return f"{arm} beats {other} in every figure compared: {listing(won)}."
+    if won and not equal and not lost:
+        return f"{arm} beats {other} in every figure in which the arms differ: {listing(won)}."
     where = [f"it is worse in {listing(lost)}"] if lost else []
     where += [f"there is no difference in {listing(equal)}"] if equal else []
     if not won:
-        return f"{arm} does not beat {other} in any figure compared: {'; '.join(where)}."
+        text = f"{arm} does not beat {other} in any figure compared"
+        return f"{text}: {'; '.join(where)}." if where else f"{text}."
     missed = len(lost) + len(equal)
     text = f"{arm} does not beat {other} in {count(missed, 'figure')} of {missed + len(won)}"
     return f"{text}: {'; '.join(where)}. It is better in {listing(won)}."
+
+
+def _level(kpi: Kpi, values: Sequence[float | None]) -> bool:
+    """Whether a figure is the same in every arm that has it."""
+    known = [value for value in values if value is not None]
+    return all(same(kpi, known[0], value) for value in known)
 
 
 def in_words(arm: str) -> str:
@@ -300,8 +308,7 @@ def _best_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[st
     for kpi in KPIS:
         values = kpi_values(kpi, summaries)
         best = best_arms(kpi, values)
-        known = sum(v is not None for v in values)
-        if best and len(best) == known:
+        if best and _level(kpi, values):
             level.append(kpi.name)
         elif best:
             value = values[best[0]]

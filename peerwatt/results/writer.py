@@ -187,6 +187,11 @@ class RunWriter:
         for part in self._parts.values():
             part.abandon()
 
+    def discard_unless_resumable(self) -> None:
+        """Delete the unfinished folder after a failure, if the run could only begin again: it is in nobody's way."""
+        if not (self.folder / layout.CHECKPOINT).exists():
+            layout.remove_tree(self.folder)
+
     def finish(
         self,
         *,

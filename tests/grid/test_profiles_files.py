@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core import ScenarioError, SlotGrid
+from grid.datasets import dataset
 from grid.profiles import ProfileTable, SeriesRef, load_profiles
 
 
@@ -313,3 +314,11 @@ def test_gaps_are_filled_by_the_named_method_and_reported(tmp_path: Path) -> Non
     assert table.values[200 - 168, 0] == 32.0
     assert table.reports[0].filled == 1  # gaps outside the run do not matter
     assert load(tmp_path, SlotGrid(utc(2020, 1, 10), 3600, 48)).reports[0].gaps == ()
+
+
+def test_profiles_of_a_simbench_network_that_is_not_shipped_need_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ScenarioError, match="not shipped") as caught:
+        dataset("simbench:1-LV-rural1--0-sw", path="profiles.x")
+    assert "peerwatt[simbench]" in str(caught.value)
+    assert caught.value.path == "profiles.x"
