@@ -56,6 +56,4 @@ class Forecast:
         """The surplus that is left to the others once PV is curtailed to the export limit [Wh], int64 (S, B)."""
         if self.export_limit_wh is None:
             return self.surplus_wh
-        return np.where(
-            self.export_limit_wh < 0, self.surplus_wh, np.minimum(self.surplus_wh, self.export_limit_wh)
-        )
+        return np.where(self.export_limit_wh < 0, self.surplus_wh, np.minimum(self.surplus_wh, self.export_limit_wh))

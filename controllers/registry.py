@@ -56,6 +56,7 @@ _REGISTRY: dict[str, _Entry] = {
             "stores the neighbourhood's surplus, covers its deficit",
             "controllers.greedy",
         ),
+        _Entry("idle", "battery", "building", "neither charges nor discharges", "controllers.idle"),
         _Entry("charge_on_arrival", "ev", "building", "full power from arrival until full", "controllers.arrival"),
     )
 }

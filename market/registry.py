@@ -292,7 +292,12 @@ def _construct(cls: type[Any], name: str, given: Mapping[str, Any]) -> Any:
     if unknown := sorted(set(given) - set(known)):
         listed = ", ".join(known) if known else "none"
         raise MarketError(f"{name} has no parameter {', '.join(unknown)}", remedy=f"its parameters are: {listed}")
-    return cls(**given)
+    try:
+        return cls(**given)
+    except TypeError as error:  # a method or a parameter is missing
+        raise MarketError(
+            f"{name} cannot be made: {error}", remedy="write the methods and parameters that its base class asks for"
+        ) from error
 
 
 def strategy_classes() -> dict[str, type[Any]]:

@@ -191,6 +191,8 @@ def _tell(text: str) -> None:
 
 
 def _how_to_go_on(args: argparse.Namespace) -> str:
+    if args.command == "compare":
+        return f"interrupted; finished arms stand in {_out_folder(args)}. Go on with the same command"
     if args.command != "run":
         return "interrupted"
     out = _out_folder(args)

@@ -6,31 +6,24 @@ fixed key. A rule that does not beat them is not worth its computer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import RunError, ScenarioError
+from core import RunError
+from peerwatt.low_tech import STATIC_KEY, TIME_OF_USE, rule_stage, static_key_overrides, time_of_use_overrides
 from peerwatt.results.run import Run
 from peerwatt.running import Progress, run
 
 if TYPE_CHECKING:
-    from peerwatt.scenario.models import Scenario
+    from peerwatt.scenario import LoadedScenario
 
 PAGE = "comparison.html"
 
 NO_MARKET = "no market"
-TIME_OF_USE = "time-of-use tariff"
-STATIC_KEY = "static key"
-
-CHEAP, DEAR = ("11:00", "15:00"), ("17:00", "21:00")
-"""Local hours of the low-tech time-of-use tariff: cheap around noon, dear in the evening."""
-
-CHEAP_FACTOR, DEAR_FACTOR = 0.7, 1.4
-"""Its prices relative to the price at other hours, before it is scaled to cost the district the same."""
-
-SHARE_DIGITS = 6
+MEASURED: tuple[str, ...] = ("slots", "buildings")
+"""Tables that the arm without a market writes in any case: the low-tech arms are made from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class Comparison:
 
 
 def compare(
-    targets: str | Path | Sequence[str | Path],
+    targets: str | Path | Mapping[str, Any] | Sequence[str | Path],
     out: str | Path,
     *,
     rules: Sequence[str] | None = None,
@@ -72,9 +65,10 @@ def compare(
     Parameters
     ----------
     targets
-        One scenario (with ``rules``), or two or more run folders.
+        One scenario (with ``rules``; a name, a file or a mapping), or two or more run folders.
     out
-        Folder to write: ``comparison.html``, and the arms' run folders under ``arms/``.
+        Folder to write: ``comparison.html``, and the arms' run folders under ``arms/``. Arms that are finished there
+        already, or were interrupted, are taken up where they stand, unless ``overwrite`` says to run them anew.
     rules
         Registered names or Python files. The low-tech arms come beside them by themselves.
     overrides, threads, power_flow, overwrite, report, progress
@@ -85,13 +79,15 @@ def compare(
     PeerwattError
         With the reason and the remedy.
     """
-    listed = [targets] if isinstance(targets, str | Path) else list(targets)
     folder = Path(out)
     if rules is None:
-        return _beside(listed, folder, report)
-    if len(listed) != 1:
+        if isinstance(targets, str | Path | Mapping):
+            raise RunError("one scenario or run alone cannot be compared", remedy="name rules, or further run folders")
+        return _beside(targets, folder, report)
+    scenario = targets if isinstance(targets, str | Path | Mapping) else targets[0] if len(targets) == 1 else None
+    if scenario is None:
         raise RunError("rules compare one scenario", remedy="name one scenario, or leave the rules out")
-    study = _Study(listed[0], folder, dict(overrides or {}), threads, power_flow, overwrite, progress, rules)
+    study = _Study(scenario, folder, dict(overrides or {}), threads, power_flow, overwrite, progress, rules)
     return study.compare(report)
 
 
@@ -114,7 +110,7 @@ class _Study:
 
     def __init__(
         self,
-        scenario: str | Path,
+        scenario: str | Path | Mapping[str, Any],
         out: Path,
         overrides: dict[str, Any],
         threads: int,
@@ -128,41 +124,46 @@ class _Study:
         self._scenario, self._out, self._overrides = scenario, out, overrides
         self._threads, self._power_flow, self._overwrite = threads, power_flow, overwrite
         self._progress = progress
-        self._rules = list(dict.fromkeys(rules))
-        self._n_arms = len(self._rules) + 3
+        self._loaded: LoadedScenario = load_scenario(scenario, overrides)
+        self._arms = self._rule_arms(dict.fromkeys(rules))
+        self._n_arms = len(self._arms) + 3
         self._done = 0
-        self._loaded: Scenario = load_scenario(scenario, overrides).scenario
 
     def compare(self, report: bool) -> Comparison:
         """Run everything; later arms need what the arm without a market has shown."""
-        alone = self._run(Arm(NO_MARKET, _rule("no_market")))
+        scenario = self._loaded.scenario
+        tables = list(dict.fromkeys((*scenario.outputs.tables, *MEASURED)))
+        alone = self._run(Arm(NO_MARKET, {**rule_stage("no_market"), "outputs.tables": tables}))
         arms = {NO_MARKET: alone}
-        sentences: list[str] = []
-        tariff = time_of_use_overrides(self._loaded, alone)
+        tariff, sentence = time_of_use_overrides(scenario, alone)
+        sentences = [sentence]
         if tariff is None:
-            sentences.append(
-                "The scenario's tariffs vary with time already, so the arm without a market is the time-of-use arm."
-            )
             self._n_arms -= 1
         else:
-            name = f"{self._loaded.name}-time-of-use"
-            arms[TIME_OF_USE] = self._run(Arm(TIME_OF_USE, {**_rule("no_market"), **tariff, "name": name}))
-            sentences.append(
-                "The time-of-use tariff costs the district as much as the flat one; nobody shifts demand to it here."
-            )
+            name = f"{scenario.name}-time-of-use"
+            arms[TIME_OF_USE] = self._run(Arm(TIME_OF_USE, {**rule_stage("no_market"), **tariff, "name": name}))
         arms[STATIC_KEY] = self._run(Arm(STATIC_KEY, static_key_overrides(alone)))
         sentences.append("The static key gives each building the share of local energy that it has in all imports.")
-        for rule in self._rules:
-            if rule != "no_market":
-                arms[Path(rule).stem.replace("_", " ")] = self._run(self._rule_arm(rule))
+        arms |= {arm.name: self._run(arm) for arm in self._arms}
         runs, names = tuple(arms.values()), tuple(arms)
         return Comparison(runs, names, _page(runs, names, self._out, sentences) if report else None)
 
-    def _rule_arm(self, rule: str) -> Arm:
-        stage = self._loaded.market.stages[0]
-        if rule == stage.rule:
-            return Arm(rule)  # with the scenario's own parameters
-        return Arm(rule, _rule(str(Path(rule).resolve()) if rule.endswith(".py") else rule))
+    def _rule_arms(self, rules: Iterable[str]) -> list[Arm]:
+        """An arm for each rule, each of which must be there before anything runs."""
+        from peerwatt.prepare.market import choose_rule
+        from peerwatt.scenario import load_scenario
+
+        stage = self._loaded.scenario.market.stages[0]
+        arms: list[Arm] = []
+        for rule in rules:
+            if rule == "no_market":
+                continue
+            laid: dict[str, Any] = {}  # the scenario's own rule keeps its parameters
+            if rule != stage.rule:
+                laid = rule_stage(str(Path(rule).resolve()) if rule.endswith(".py") else rule)
+            found = choose_rule(load_scenario(self._scenario, {**self._overrides, **laid}), None)
+            arms.append(Arm(found.name.replace("_", " "), laid))
+        return arms
 
     def _run(self, arm: Arm) -> Run:
         def told(done: int, total: int) -> None:
@@ -176,60 +177,9 @@ class _Study:
             threads=self._threads,
             power_flow=self._power_flow,
             overwrite=self._overwrite,
+            resume=not self._overwrite,
             report=False,
             progress=told,
         )
         self._done += 1
         return finished
-
-
-def _rule(name: str, **parameters: Any) -> dict[str, Any]:
-    return {"market.stages": [{"name": "spot", "rule": name, "parameters": parameters}]}
-
-
-def static_key_overrides(alone: Run) -> dict[str, Any]:
-    """Sharing by a fixed key: each building's share is its part of all imports of the run without a market."""
-    imports = {name: row["import_kwh"] for name, row in alone.summary["buildings"].items() if row["import_kwh"] > 0}
-    total = sum(imports.values())
-    if not total:
-        raise ScenarioError("nobody draws from the grid, so there is nothing to share by a key")
-    unit = 10**SHARE_DIGITS
-    shares = {name: f"{int(kwh / total * unit)}/{unit}" for name, kwh in imports.items()}  # rounded down: at most 1
-    return _rule("sharing_keys", key="static", shares=shares)
-
-
-def time_of_use_overrides(scenario: Scenario, alone: Run) -> dict[str, Any] | None:
-    """Flat retail prices replaced by a time-of-use tariff that costs the district the same; None if none is flat."""
-    factor = revenue_neutral_factor(alone)
-    changed: dict[str, Any] = {}
-    for name, contract in scenario.contracts.items():
-        for i, terms in enumerate(contract.terms):
-            flat = terms.retail.flat_per_kwh
-            if flat is None:
-                continue
-            usual = flat * factor
-            changed[f"contracts.{name}.terms[{i}].retail"] = {
-                "flat_per_kwh": None,
-                "default_per_kwh": round(usual, 6),
-                "bands": [
-                    _band(CHEAP, usual * CHEAP_FACTOR),
-                    _band(DEAR, usual * DEAR_FACTOR),
-                ],
-            }
-    return changed or None
-
-
-def _band(hours: tuple[str, str], price: float) -> dict[str, Any]:
-    return {"start": hours[0], "end": hours[1], "price_per_kwh": round(price, 6)}
-
-
-def revenue_neutral_factor(alone: Run) -> float:
-    """The usual price over the flat one, so that all imports of the run without a market cost the same."""
-    slots = alone.table("slots", ["start_utc", "import_wh"])
-    local = slots["start_utc"].dt.tz_convert(alone.static.zone).dt.strftime("%H:%M")
-    weight = slots["import_wh"].astype(float)
-    factors = weight * 0.0 + 1.0
-    factors[(local >= CHEAP[0]) & (local < CHEAP[1])] = CHEAP_FACTOR
-    factors[(local >= DEAR[0]) & (local < DEAR[1])] = DEAR_FACTOR
-    total = float((weight * factors).sum())
-    return float(weight.sum()) / total if total else 1.0

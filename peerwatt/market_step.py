@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from core import MarketError
 from market.book import BookBatch
+from market.promises import check_promises
 from market.registry import BidRule, MeterRule
 from market.settlement import (
     Contracts,
+    Lines,
     Postings,
     ResidualRule,
     check_laws,
@@ -94,6 +96,7 @@ def clear_contracts(system: System, bids: Bids, prices: Prices, window: Window) 
     if not isinstance(rule, BidRule):
         return no_contracts(window.n, n)
     result = rule.clear_batch(bids.book)
+    check_promises(rule, bids.book, result)
     if result.trades is not None and result.kind == "bilateral":
         contracts, trades = _bilateral(result.trades, bids.book.member, window.n, n)
     else:
@@ -181,11 +184,19 @@ def settle_window(system: System, block: Delivered, meters: Meters, prices: Pric
     price_num, price_den, has_price = _prices_or_means(cleared, contracts)
     return Settled(
         postings=postings,
-        baseline=no_market_lines(meters.import_wh, meters.export_wh, prices.retail_u, prices.feed_in_u, prices.charges),
+        baseline=_without_market(system, meters, prices),
         trades=trades,
         price_num=price_num,
         price_den=price_den,
         has_price=has_price,
+    )
+
+
+def _without_market(system: System, meters: Meters, prices: Prices) -> Lines:
+    """What the same meters would have cost without a market. A community battery then serves nobody and stands idle."""
+    alone = ~system.community
+    return no_market_lines(
+        meters.import_wh * alone, meters.export_wh * alone, prices.retail_u, prices.feed_in_u, prices.charges
     )
 
 

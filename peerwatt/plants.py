@@ -1,7 +1,7 @@
 """The plant port: what is told to do something, and tells what it did. Models here; devices beside them.
 
-Only ``Clock`` and ``Plant`` differ between contexts. A plant is chosen per building: here either the model on arrays or,
-for a battery, an emulated device behind Modbus.
+Only ``Clock`` and ``Plant`` differ between contexts. A plant is chosen per building: here either the model on arrays
+or, for a battery, an emulated device behind Modbus.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def run(
     overwrite
         Replace the run that stands in the folder, once the new one is finished.
     resume
-        Go on with an interrupted run in the same folder; start it if there is none.
+        Go on with an interrupted run in the same folder; start it if there is none. A finished run of the same
+        scenario, seed, data and software is returned as it is.
     report
         Write ``report.html``.
     progress
@@ -82,6 +83,8 @@ def run(
     other = None if isinstance(rule, str) else rule
     system = prepare(loaded, rule=other, threads=threads, cache_dir=cache_folder())
     folder = Path(out) if out is not None else Path("runs") / loaded.scenario.name
+    if resume and (done := _finished(folder, system)) is not None:
+        return done
     writer, state = _open(folder, system, overwrite=overwrite, resume=resume)
     try:
         with battery_bank(system, emulate=speed is not None) as batteries:
@@ -121,6 +124,18 @@ def _open(folder: Path, system: System, *, overwrite: bool, resume: bool) -> tup
             )
         return writer, state
     return RunWriter(folder, system.static, system.scenario.outputs.tables, overwrite=overwrite), {}
+
+
+def _finished(folder: Path, system: System) -> Run | None:
+    """The finished run of the same id and software that stands in ``folder``, if any."""
+    from peerwatt.results.manifest import installed_versions
+    from peerwatt.results.writer import interrupted
+
+    if interrupted(folder) or not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    done = Run(folder)
+    same = done.static.run_id == system.static.run_id and done.manifest["versions"] == installed_versions()
+    return done if same else None
 
 
 class _Session:

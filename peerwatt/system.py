@@ -128,6 +128,7 @@ class System:
     demand: Demand
     storage: Storage
     chargers: Chargers
+    community: NDArray[np.bool_]  # (B,) storage only: serves the neighbourhood, or stands idle without a market
     export_limit_wh: Int  # (B,) per slot; negative = none
     supply: Supply
     market: MarketSetup

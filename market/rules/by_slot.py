@@ -7,20 +7,23 @@ against.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import MarketError
+from core.errors import MarketError, PeerwattError
 from market.book import BookBatch, Int, Meters
 from market.orders import RETAILER
 from market.result import BatchClearing, BatchSharing, Exact, Money, Trade, TradeBatch
 
 if TYPE_CHECKING:
-    from market.registry import BidRule, MeterRule
+    from market.registry import BidRule, MeterRule, Rule
+
+T = TypeVar("T")
 
 _INT64 = 2**63
 
@@ -47,6 +50,26 @@ def over(values: Sequence[Money]) -> tuple[list[int], int]:
     return [int(v * den) for v in values], den
 
 
+def guarded(rule: Rule, slot: int, step: Callable[..., T], *arguments: Any) -> T:
+    """``step(*arguments)``; whatever a rule of somebody's own raises names the rule, the slot and the line.
+
+    Raises
+    ------
+    MarketError
+        In place of any exception that is not peerwatt's own.
+    """
+    try:
+        return step(*arguments)
+    except PeerwattError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise MarketError(
+            f"rule {rule.name} failed in slot {slot}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})",
+            remedy="mend the rule; market.testing.check_rule tries it on small books",
+        ) from error
+
+
 def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
     """`BidRule.clear` for every row of a batch."""
     n_slots, n = batch.n_slots, batch.n_orders
@@ -62,7 +85,7 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
         book, context, columns = batch.row(s)
         if (reason := rule.applicable(book, context)) is not None:
             raise MarketError(f"{rule.name}, slot {context.slot}: {reason}", remedy="choose another rule")
-        result = rule.clear(book, context)
+        result = guarded(rule, context.slot, rule.clear, book, context)
         where = dict(zip(book.order_ids, columns, strict=True))
         for oid, wh in result.fills.items():
             fill[s, where[oid]] = wh
@@ -142,7 +165,7 @@ def share_by_slot(
         meters, columns = meters_of_row(net_wh, retail_u, feed_in_u, active, s, names, first_slot + s)
         if (reason := rule.applicable(meters)) is not None:
             raise MarketError(f"{rule.name}, slot {meters.slot}: {reason}", remedy="choose another rule or tariff")
-        shared = rule.share(meters)
+        shared = guarded(rule, meters.slot, rule.share, meters)
         where = dict(zip(meters.members, columns, strict=True))
         paid: list[Money] = [0] * n
         source = shared.diagnostics["local_payments"] if rule.kind == "contract" else shared.payments

@@ -11,12 +11,15 @@ import numpy as np
 
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
 from peerwatt.scenario.expansion import is_community
-from peerwatt.scenario.models import Building, Scenario
+from peerwatt.scenario.models import Building, Controllers, Scenario
 from peerwatt.system import Chargers, Demand, ProfileAssets, Storage
 
 if TYPE_CHECKING:
     from core import SlotGrid
     from grid.profiles import ProfileTable
+
+IDLE = "idle"
+"""The controller of a community battery that has nobody to serve."""
 
 A = TypeVar("A")
 
@@ -59,8 +62,10 @@ def demand_columns(buildings: tuple[Building, ...], profiles: ProfileTable) -> D
     )
 
 
-def storage_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid) -> Storage:
-    """Batteries as columns, each with its controller."""
+def storage_columns(
+    scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid, *, idle: bool = False
+) -> Storage:
+    """Batteries as columns, each with its controller; community batteries stand idle where ``idle`` says so."""
     from grid.assets.battery import battery_columns, initial_state
 
     rows = list(assets_of(buildings, BatteryAsset))
@@ -77,13 +82,19 @@ def storage_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: S
     return Storage(
         columns=columns,
         controller=tuple(
-            a.controller or (default.community_battery if shared else default.battery)
+            _battery_controller(a.controller, default, shared=bool(shared), idle=idle)
             for (_, a), shared in zip(rows, community, strict=True)
         ),
         initial=initial_state(columns, [a.initial_soc for _, a in rows]),
         emulated=np.array([buildings[i].plant == "emulated" for i, _ in rows], np.bool_),
         community=community,
     )
+
+
+def _battery_controller(own: str | None, default: Controllers, *, shared: bool, idle: bool) -> str:
+    if shared and idle:
+        return IDLE
+    return own or (default.community_battery if shared else default.battery)
 
 
 def charger_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid) -> Chargers:

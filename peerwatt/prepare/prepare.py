@@ -17,7 +17,11 @@ from peerwatt.prepare.static import run_static
 from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
 from peerwatt.scenario import expand, slot_grid
+from peerwatt.scenario.expansion import is_community
 from peerwatt.system import Int, System
+
+NO_MARKET = "no_market"
+"""The rule under which a community battery has nobody to serve."""
 
 if TYPE_CHECKING:
     from core import SlotGrid
@@ -75,8 +79,9 @@ def prepare(
         id_rank=np.argsort(np.argsort(np.array(ids))).astype(np.int64),
         profiles=profiles,
         demand=demand_columns(buildings, profiles),
-        storage=storage_columns(scenario, buildings, grid),
+        storage=storage_columns(scenario, buildings, grid, idle=chosen.name == NO_MARKET),
         chargers=charger_columns(scenario, buildings, grid),
+        community=np.array([is_community(b) for b in buildings], np.bool_),
         export_limit_wh=_export_limits(buildings, grid.hours),
         supply=supply_columns(scenario, buildings, grid, profiles),
         market=market_setup(loaded, buildings, grid, chosen),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import SlotGrid, canonical_json, file_sha256, sha256_hex
@@ -78,11 +80,24 @@ def _plain(value: object) -> object:
 
 
 def run_id(loaded: LoadedScenario, expanded: Expanded, rule: Rule) -> str:
-    """A hash of scenario, seed, rule and the content of every file, without the context."""
+    """A hash of scenario, seed, rule and the content of every file, a rule's own included, without the context."""
     files = data_files(loaded.scenario, expanded.buildings, expanded.profiles)
     digest = scenario_digest(loaded.scenario, {path: file_sha256(path) for path in files})
-    named = [rule.name, rule.version, rule_parameters(rule)]
+    named = [rule.name, rule.version, rule_parameters(rule), _own_source(rule)]
     return sha256_hex(canonical_json({"scenario": digest, "rule": named}))[:16]
+
+
+def _own_source(rule: Rule) -> str | None:
+    """Hash of the source of a rule that does not come with peerwatt; None where there is none to read."""
+    if type(rule).__module__.startswith("market.rules."):
+        return None  # the version of peerwatt says it
+    try:
+        path = inspect.getsourcefile(type(rule))
+        if path is not None and Path(path).is_file():
+            return file_sha256(Path(path))
+        return sha256_hex(inspect.getsource(type(rule)).encode())
+    except (OSError, TypeError):
+        return None
 
 
 def building_info(building: Building, wires: Wires | None, index: int) -> BuildingInfo:

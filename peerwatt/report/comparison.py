@@ -256,7 +256,7 @@ def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
 
 
 def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) -> str:
-    """Where trading arm i beats low-tech arm j and where it does not; what no arm changes is left to the last sentence."""
+    """Where trading arm i beats low-tech arm j and where not; what no arm changes is left to the last sentence."""
     currency = summaries[i]["run"]["currency"]
     won: list[str] = []
     equal: list[str] = []

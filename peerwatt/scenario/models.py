@@ -130,7 +130,8 @@ class NetworkModel(Model):
     other_elements: Literal["keep", "drop"] = Field(
         "drop",
         description="loads, generators and storages of the network file that no building stands for: `keep` makes "
-        "buildings `other-BUS` of them, at the constant power of the file, outside the market, under the first contract",
+        "buildings `other-BUS` of them, at the constant power of the file, outside the market, under the first "
+        "contract",
     )
 
 

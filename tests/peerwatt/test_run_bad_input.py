@@ -1,4 +1,4 @@
-"""Mistakes as users make them, through the command: told with place, reason and remedy, and nothing in the way after."""
+"""Mistakes as users make them, through the command: told with place, reason and remedy; nothing is in the way after."""
 
 from __future__ import annotations
 
@@ -111,13 +111,7 @@ SPOILT: dict[str, tuple[Spoil, str | int | None, tuple[str, ...]]] = {
     ),
     "unknown rule": (market("uniform_prize"), "uniform_prize", ("uniform_prize", "uniform_price")),
     "unknown parameter of the rule": (market("uniform_price", kk=0.5), "kk: 0.5", ("kk", "k,", "tie_break")),
-    "parameter out of range": (market("uniform_price", k=1.5), "k: 1.5", ("3/2", "between 0 and 1")),
-    "a rule that cannot be used here": (
-        put("contracts", value={
-            "default": {"terms": [{"retail": {"flat_per_kwh": 0.3}, "feed_in": {"flat_per_kwh": 0.1}}]},
-            "other": {"terms": [{"retail": {"flat_per_kwh": 0.4}}]},
-        }), None, (),
-    ),
+    "parameter out of range": (market("uniform_price", k=1.5), "k: 1.5", ("1.5", "between 0 and 1")),
     "unknown bus": (put("buildings", 0, "bus", value="Bus R99"), "bus: Bus R99", ("Bus R99",)),
     "unknown network": (put("network", "source", value="cigre:lw"), "source: cigre:lw", ("cigre:lw",)),
     "unknown contract": (put("buildings", 0, "contract", value="tou"), "contract: tou", ("tou", "default")),
@@ -145,7 +139,6 @@ SPOILT: dict[str, tuple[Spoil, str | int | None, tuple[str, ...]]] = {
         None, ("stay",),
     ),
 }  # fmt: skip
-del SPOILT["a rule that cannot be used here"]  # see the tests of residuals: the retailer in the book
 
 
 @pytest.mark.parametrize("mistake", SPOILT)

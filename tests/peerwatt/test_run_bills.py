@@ -44,7 +44,7 @@ TARIFF: dict[str, Any] = {
         },
     ]
 }  # fmt: skip
-CHANGE = datetime(2016, 7, 15, 12)
+CHANGE = datetime.fromisoformat("2016-07-15T12:00")  # on the wall
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

@@ -1,4 +1,4 @@
-"""Physics of whole runs against pandapower: as the engine of the run, and as an independent judge of a user's network."""
+"""Physics of whole runs against pandapower: as the run's engine, and as an independent judge of a user's network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from tests.peerwatt.districts import (
     plane,
     pv,
 )
-
 
 NOON = {"time.start": "2016-05-25T11:00", "time.end": "2016-05-25T15:00", "time.days": None}
 

@@ -87,7 +87,9 @@ def test_windows_of_any_length_give_the_same_records() -> None:
                           "shares": {"h03": [0.25, 0.5, 0.1], "h04": [0.5, 0.25, 0.3], "h07": [0.2, 0.2, 0.6]}}),
     ],
 )  # fmt: skip
-def test_nor_do_they_under_rules_that_look_at_the_slot_number_or_the_meters(rule: str, parameters: dict[str, Any]) -> None:
+def test_nor_do_they_under_rules_that_look_at_the_slot_number_or_the_meters(
+    rule: str, parameters: dict[str, Any]
+) -> None:
     district = everything(days=1, one_contract=rule == "supply_demand_ratio")
     scenario = {**with_rule(district, rule, **parameters), "power_flow": "none"}
     records = assert_same_for(scenario, [96, 1, 7])
