@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core import GridError
 from grid.layout import tree_layout
 from grid.network import Branches, Columns, Elements, Floats, Network, NodeModel
-from grid.network_checks import check_supplied, check_tables
+from grid.network_checks import check_tables, unsupplied
 
 ORIGINAL = "pandapower"
 """Key in `Network.memo` of the network that was handed over in memory."""
@@ -59,8 +59,9 @@ def compile_network(
     Raises
     ------
     GridError
-        If the checks of `grid.network_checks` refuse it, or pandapower cannot convert it.
+        If it is no pandapower network, the checks of `grid.network_checks` refuse it, or pandapower cannot convert it.
     """
+    _check_is_network(net)
     net = copy.deepcopy(net)
     remarks = check_tables(net)
     original = copy.deepcopy(net) if keep_original else None
@@ -68,6 +69,8 @@ def compile_network(
     column = {index: i for i, index in enumerate(net.bus.index.tolist())}
     x, y, has_geo = _positions(net, column)
     model = _node_model(net, ppc)
+    remarks += _without_supply(net, model)
+    live = net.bus.index[model.bus_node >= 0]
     own_p_kw, own_q_kvar = _own_power(net, ppc, model)
     feeding = _feeding_buses(net, column)
     network = Network(
@@ -87,9 +90,9 @@ def compile_network(
         own_p_kw=own_p_kw,
         own_q_kvar=own_q_kvar,
         branches=_branches(net, column, model),
-        loads=_elements(net, "load", column, 1.0),
-        sgens=_elements(net, "sgen", column, -1.0),
-        storages=_elements(net, "storage", column, 1.0),
+        loads=_elements(net, "load", column, live, 1.0),
+        sgens=_elements(net, "sgen", column, live, -1.0),
+        storages=_elements(net, "storage", column, live, 1.0),
         model=model,
     )
     if original is not None:
@@ -125,10 +128,10 @@ def _columns(values: Any, column: dict[Any, int]) -> Columns:
     return np.array([column[value] for value in values], dtype=np.int32)
 
 
-def _elements(net: Any, kind: str, column: dict[Any, int], sign: float) -> Elements:
-    """Loads, sgens or storages in service, in load convention."""
+def _elements(net: Any, kind: str, column: dict[Any, int], live: Any, sign: float) -> Elements:
+    """Loads, sgens or storages in service at buses that are supplied (index ``live``), in load convention."""
     table = net[kind]
-    table = table[table["in_service"].to_numpy(dtype=bool)]
+    table = table[table["in_service"].to_numpy(dtype=bool) & table["bus"].isin(live).to_numpy(dtype=bool)]
     scaling = _floats(table, "scaling")
     return Elements(
         ids=tuple(str(index) for index in table.index),
@@ -253,7 +256,6 @@ def _internal_model(net: Any) -> _Ppc:
         ) from error
     n_live = len(ppci["bus"])
     lookup = np.asarray(net["_pd2ppc_lookups"]["bus"], dtype=np.int64)
-    _check_supplied(net, ppc["bus"], lookup)
     in_service = np.asarray(ppci["internal"]["branch_is"], dtype=bool)
     return _Ppc(
         bus=np.real(ppc["bus"][:n_live]).astype(np.float64),
@@ -267,14 +269,29 @@ def _internal_model(net: Any) -> _Ppc:
     )
 
 
-def _check_supplied(net: Any, ppc_bus: Floats, lookup: NDArray[np.int64]) -> None:
-    """Refuse buses that are in service but reached by no external grid."""
-    none = 4  # bus type of a bus that is not part of the calculation
-    dead = (np.real(ppc_bus[lookup[net.bus.index.to_numpy()], 1]) == none) & net.bus["in_service"].to_numpy(dtype=bool)
+def _check_is_network(net: Any) -> None:
+    """Refuse what is no pandapower network, and say how to load one by name."""
+    from pandapower import pandapowerNet
+
+    if not isinstance(net, pandapowerNet):
+        raise GridError(
+            f"not a pandapower network but {type(net).__name__}",
+            remedy="give a pandapowerNet; to load a network by name or from a file, call Network.load",
+        )
+
+
+def _without_supply(net: Any, model: NodeModel) -> list[str]:
+    """Remarks on buses in service that no external grid reaches, and on what stands there."""
+    dead = (model.bus_node < 0) & net.bus["in_service"].to_numpy(dtype=bool)
     names = _texts(net.bus, "name")
-    check_supplied(
-        f"bus {index}" + (f" ({names[i]})" if names[i] else "") for i, index in enumerate(net.bus.index) if dead[i]
-    )
+    labels = [f"bus {net.bus.index[i]}" + (f" ({names[i]})" if names[i] else "") for i in np.flatnonzero(dead)]
+    index = net.bus.index[dead]
+    standing = [
+        f"{kind} {i}"
+        for kind in ("load", "sgen", "storage", "gen", "motor", "asymmetric_load", "asymmetric_sgen", "ward", "xward")
+        for i in net[kind].index[net[kind]["in_service"].to_numpy(dtype=bool) & net[kind]["bus"].isin(index)]
+    ]
+    return unsupplied(labels, standing)
 
 
 def _node_model(net: Any, ppc: _Ppc) -> NodeModel:

@@ -66,7 +66,9 @@ class Branches:
 
 @dataclass(frozen=True, eq=False)
 class Elements:
-    """Loads, generators or storages of the network file, as columns ``(n,)``; out-of-service ones are left out.
+    """Loads, generators or storages of the network file, as columns ``(n,)``.
+
+    Left out are those out of service and those at buses out of service or without supply.
 
     Attributes
     ----------
@@ -247,7 +249,7 @@ class Network:
         Raises
         ------
         GridError
-            If it fails the checks of `grid.network_checks`.
+            If it is no pandapower network, or fails the checks of `grid.network_checks`.
         """
         from grid.compiled import compile_network
 
@@ -360,7 +362,7 @@ class Network:
 
     def _checked(self, values: ArrayLike | None, what: str, first_slot: int) -> Floats:
         """Power as a finite float array of shape ``(n_slots, n_buses)``, zero at buses out of service."""
-        array = np.asarray(values, dtype=np.float64)
+        array = _as_floats(values, what)
         if array.ndim == 3 and array.shape[2] == 3:
             raise GridError(
                 f"{what} has a phase axis: unbalanced power flow is not available yet",
@@ -386,10 +388,10 @@ class Network:
             slot, k = (int(i) for i in np.argwhere(array[:, dead])[0])
             bus = int(np.flatnonzero(dead)[k])
             raise GridError(
-                f"{what} is {array[slot, bus]:g} at a bus that is out of service",
+                f"{what} is {array[slot, bus]:g} at a bus that is out of service or that nothing supplies",
                 slot=first_slot + slot,
                 element=self.bus_label(bus),
-                remedy="connect the building to another bus, or put the bus into service in the network file",
+                remedy="connect the building to another bus, or put this one into service in the network file",
             )
         return array
 
@@ -398,3 +400,15 @@ class Network:
         name = self.bus_names[bus]
         plain = f"bus {self.bus_ids[bus]}"
         return plain if name == plain else f"{plain} ({name})"
+
+
+def _as_floats(values: ArrayLike | None, what: str) -> Floats:
+    """Real numbers as floats; refuses text, complex numbers, and rows of different length."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "biufO":  # objects may be numbers, e.g. Decimal; anything else fails to convert
+            return np.asarray(array, dtype=np.float64)
+        found = f"of type {array.dtype}"
+    except (ValueError, TypeError) as error:
+        found = f"no array of numbers ({error})"
+    raise GridError(f"{what} is {found}", remedy="give real numbers [kW, kvar], shape (n_slots, n_buses)")

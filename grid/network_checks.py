@@ -4,13 +4,15 @@ Works on the tables, without solving anything. Decisions:
 
 * A line or transformer without a rating has no loading: refused. A bus without voltage limits is remarked only, because
   the scenario supplies limits (0.9 and 1.1 p.u. unless it says otherwise).
-* Impedances are refused where they are not numbers, negative or zero, or so far from any cable, overhead line or
-  transformer that a wrong unit is the likely reason.
+* Impedances are refused where they are not numbers, where r is negative, or where both are zero. What is unlike any
+  cable or overhead line but can be solved (very high values per km, series capacitors, equivalents of meshed networks)
+  is remarked, because a wrong unit is one of the possible reasons.
+* A bus that no external grid reaches is de-energised: it is taken as out of service, with a remark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from core import GridError
 
 MAX_OHM_PER_KM = 100.0
-"""A copper wire of 0.2 mm2 has 90 ohm/km; nothing in a supply network comes near."""
+"""A copper wire of 0.2 mm2 has 90 ohm/km; above it, lines are equivalents, very short, or in a wrong unit."""
 
 MAX_RATIO = 1000.0
 """Highest believable r/x or x/r of a line."""
@@ -50,24 +52,40 @@ def check_tables(net: Any) -> list[str]:
     _check_references(net)
     _check_feeding(net)
     _check_lines(net, remarks)
-    _check_transformers(net)
+    _check_transformers(net, remarks)
     _check_three_winding(net)
     _check_injections(net)
     if len(net.controller) and net.controller.in_service.any():
-        remarks.append(f"{int(net.controller.in_service.sum())} controllers of the file are not in operation")
+        remarks.append(
+            f"{int(net.controller.in_service.sum())} controllers of the file (tap changers and the like) are not in "
+            "operation: what they control stays as it is in the file"
+        )
     return remarks
 
 
-def check_supplied(dead_buses: Iterable[str]) -> None:
-    """Refuse buses in service that no external grid supplies. ``dead_buses`` are their labels."""
-    listed = list(dead_buses)
-    if listed:
-        more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-        raise GridError(
-            f"no connection to an external grid: {', '.join(listed[:5])}{more}",
-            element=listed[0],
-            remedy="close a switch, add the missing line or transformer, or set bus.in_service to False",
+def unsupplied(dead_buses: Sequence[str], standing_there: Sequence[str]) -> list[str]:
+    """Remarks on buses in service that no external grid reaches; they count as out of service.
+
+    ``dead_buses`` are their labels, ``standing_there`` those of loads, generators and storages in service at them.
+    """
+    remarks = []
+    if dead_buses:
+        remarks.append(
+            f"{len(dead_buses)} buses have no connection to an external grid and count as out of service: "
+            f"{_listed(dead_buses)}"
         )
+    if standing_there:
+        remarks.append(
+            f"{len(standing_there)} elements of the file stand at de-energised buses and are out of operation: "
+            f"{_listed(standing_there)}"
+        )
+    return remarks
+
+
+def _listed(labels: Sequence[str], most: int = 5) -> str:
+    """The first labels, and how many more there are."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
 
 
 def _numbers(table: Any, column: str) -> NDArray[np.float64]:
@@ -151,6 +169,14 @@ def _check_feeding(net: Any) -> None:
             "the network has no external grid in service",
             remedy="add one at the bus that the upstream network feeds (pandapower.create_ext_grid)",
         )
+    live = net.bus.index[net.bus["in_service"].to_numpy(dtype=bool)]
+    feeding = [*table.loc[active, "bus"], *net.gen.loc[slack, "bus"]]
+    if not any(bus in live for bus in feeding):
+        raise GridError(
+            "no bus is supplied: every external grid stands at a bus that is out of service",
+            element=f"bus {feeding[0]}",
+            remedy="put its bus into service, or move the external grid to one that is",
+        )
     vm_pu = _numbers(table, "vm_pu")
     _refuse(
         table,
@@ -184,17 +210,13 @@ def _check_lines(net: Any, remarks: list[str]) -> None:
         "give length_km in km, not in m",
     )
     refuse(~(parallel >= 1), "parallel is below 1", "give the number of parallel systems")
-    refuse(~(r >= 0) | ~(x >= 0), "r_ohm_per_km or x_ohm_per_km is missing or negative", "give both in ohm per km")
+    refuse(~(r >= 0), "r_ohm_per_km is missing or negative", "give r and x in ohm per km")
+    refuse(~np.isfinite(x), "x_ohm_per_km is missing", "give r and x in ohm per km")
     refuse((r == 0) & (x == 0), "the impedance is zero", "give r and x, or use a closed bus-bus switch")
-    refuse(
-        np.hypot(r, x) > MAX_OHM_PER_KM,
-        f"an impedance above {MAX_OHM_PER_KM:g} ohm/km",
-        "give r and x in ohm per km (not in milliohm, not for the whole line)",
-    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.maximum(r / x, x / r)
+        ratio = np.maximum(r / np.abs(x), np.abs(x) / r)
     refuse(
-        (r > 0) & (x > 0) & (ratio > MAX_RATIO),
+        (r > 0) & (x != 0) & (ratio > MAX_RATIO),
         f"r and x differ by more than {MAX_RATIO:g} times",
         "give both in ohm per km",
     )
@@ -209,14 +231,29 @@ def _check_lines(net: Any, remarks: list[str]) -> None:
         "the nominal voltages at its two ends differ",
         "correct bus.vn_kv, or put a transformer there",
     )
+    _odd_lines(line, active, remarks)
+
+
+def _odd_lines(line: Any, active: NDArray[np.bool_], remarks: list[str]) -> None:
+    """Remark lines that can be solved but are unlike any real one."""
+    r, x = _numbers(line, "r_ohm_per_km"), _numbers(line, "x_ohm_per_km")
+    rating = _numbers(line, "max_i_ka")
     unlimited = int((active & (rating >= UNLIMITED_KA)).sum())
     if unlimited:
         remarks.append(
             f"{unlimited} lines have no real rating ({UNLIMITED_KA:g} kA or more): their loading says nothing"
         )
+    odd = (
+        (np.hypot(r, x) > MAX_OHM_PER_KM, f"an impedance above {MAX_OHM_PER_KM:g} ohm/km (is the unit right?)"),
+        (x < 0, "a negative reactance, as a series capacitor or an equivalent of other lines has"),
+    )
+    for which, what in odd:
+        labels = [f"line {index}" for index in line.index[active & which]]
+        if labels:
+            remarks.append(f"{len(labels)} lines have {what}: {_listed(labels)}")
 
 
-def _check_transformers(net: Any) -> None:
+def _check_transformers(net: Any, remarks: list[str]) -> None:
     """Two-winding transformers: ratings, short-circuit voltages, nominal voltages."""
     trafo = net.trafo
     if trafo.empty:
@@ -233,7 +270,11 @@ def _check_transformers(net: Any) -> None:
     too_high = ~(vk < 100) & (sn < UNLIMITED_MVA)
     refuse(~(vk > 0) | too_high, "vk_percent is not between 0 and 100", "give the short-circuit voltage in percent")
     refuse(~(vkr >= 0) | (vkr > vk), "vkr_percent is missing, negative or above vk_percent", "give its resistive part")
-    refuse(~(pfe >= 0) | ~(i0 >= 0), "pfe_kw or i0_percent is missing or negative", "give 0 where it is not known")
+    refuse(~(pfe >= 0), "pfe_kw is missing or negative", "give 0 where it is not known")
+    refuse(~np.isfinite(i0), "i0_percent is missing", "give 0 where it is not known")
+    if (active & (i0 < 0)).any():
+        labels = [f"trafo {index}" for index in trafo.index[active & (i0 < 0)]]
+        remarks.append(f"{len(labels)} transformers have a negative no-load current, as capacitors: {_listed(labels)}")
     refuse(~(_numbers(trafo, "parallel") >= 1), "parallel is below 1", "give the number of parallel transformers")
     for side in ("hv", "lv"):
         bus_kv = net.bus["vn_kv"].reindex(trafo[f"{side}_bus"]).to_numpy(dtype=float)

@@ -108,8 +108,9 @@ def _own_drawn(net: Any) -> float:
     for kind in INJECTIONS:
         drawn = float(np.nansum(net[f"res_{kind}"]["p_mw"])) if len(net[kind]) else 0.0
         total += -drawn if kind in ("sgen", "asymmetric_sgen") else drawn
+    supplied = net.res_bus.index[net.res_bus["vm_pu"].notna()]
     for kind in ("ward", "xward"):
         if len(net[kind]):
-            active = net[kind]["in_service"].to_numpy(dtype=bool)
+            active = net[kind]["in_service"].to_numpy(dtype=bool) & net[kind]["bus"].isin(supplied).to_numpy()
             total += float(net[kind].loc[active, "ps_mw"].sum())
     return 1e3 * total

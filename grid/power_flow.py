@@ -5,8 +5,9 @@ comes from `NodeModel`, not through a converter. Every two-port becomes a generi
 one constant-power load, the upstream grid a source of practically infinite short-circuit power.
 
 The iterative current method needs one factorisation for all slots and converges on everything but very stressed slots;
-those are solved once more with Newton-Raphson before a slot is given up. Each slot starts flat, so that results depend
-neither on the window a slot is solved in nor on the number of threads.
+those are solved once more with Newton-Raphson before a slot is given up. So are slots with a voltage outside
+`DOUBTFUL_PU`: the equations have more than one solution, and the method can end at a wrong one. Each slot starts flat,
+so that results depend neither on the window a slot is solved in nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ MAX_ITERATIONS = 200
 
 MAX_NEWTON_ITERATIONS = 50
 """Of the second attempt; Newton-Raphson converges within ten or not at all."""
+
+DOUBTFUL_PU = (0.5, 1.5)
+"""Outside these voltages [p.u.] a solution is replaced by that of Newton-Raphson, where that converges."""
 
 STIFF_VA = 1e20
 """Short-circuit power of a source [VA]. The library's default of 1e10 moves voltages by up to 1e-3 p.u."""
@@ -187,14 +191,20 @@ def solve_batch(
         return _empty(network)
     update = model.update(p_kw, q_kvar)
     raw, failed = _calculate(model.pgm, update, threads, newton=False)
-    if len(failed):
-        subset = {"sym_load": {name: values[failed] for name, values in update["sym_load"].items()}}
+    u_pu = raw["node"]["u_pu"]
+    doubtful = (u_pu.min(axis=1) < DOUBTFUL_PU[0]) | (u_pu.max(axis=1) > DOUBTFUL_PU[1])
+    doubtful[failed] = True
+    slots = np.flatnonzero(doubtful)
+    if len(slots):
+        subset = {"sym_load": {name: values[slots] for name, values in update["sym_load"].items()}}
         again, lost = _calculate(model.pgm, subset, threads, newton=True)
-        if len(lost):
-            raise not_converged(network, p_kw[failed[lost[0]]], first_slot + int(failed[lost[0]]))
+        hopeless = np.intersect1d(slots[lost], failed)
+        if len(hopeless):
+            raise not_converged(network, p_kw[hopeless[0]], first_slot + int(hopeless[0]))
+        found = np.setdiff1d(np.arange(len(slots)), lost)
         for kind, columns in again.items():
             for name, values in columns.items():
-                raw[kind][name][failed] = values
+                raw[kind][name][slots[found]] = values[found]
     return _result(network, raw, p_kw)
 
 

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-# The folder of rules is imported before the function of the same name takes its place in this namespace; modules in it
-# are reached as `from market.rules.uniform_price import UniformPrice`.
-import market.rules as _rules_folder
+from typing import TYPE_CHECKING
+
 from market.book import Book, BookBatch, Context, Meters
-from market.facade import clear, rules, share
+from market.facade import clear, share
 from market.orders import Order, Rejection, Side
 from market.registry import BidRule, Declares, MeterRule, Rule, load_rule_file, make_rule, make_strategy, register_rule
 from market.result import BatchClearing, BatchSharing, Result, RuleInfo, Shared, Trade
 
-del _rules_folder
+if TYPE_CHECKING:
+    from market.facade import rules
+else:  # the folder of rules, which can be called: so `rules()` and `import market.rules.uniform_price` both work
+    from market import rules
 
 __all__ = [
     "BatchClearing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,18 @@ from typing import Any
 from core.errors import MarketError
 from market.book import Book, Context, Meters
 from market.orders import RETAILER, Order, admit
-from market.registry import BidRule, MeterRule, Rule, make_rule, rule_classes, rule_info
+from market.registry import (
+    BidRule,
+    MeterRule,
+    Rule,
+    broken_plugins,
+    check_named,
+    make_rule,
+    rule_classes,
+    rule_info,
+)
 from market.result import Result, RuleInfo, Shared, verify_result, verify_shared
+from market.rules.by_slot import guarded
 
 
 def clear(
@@ -43,7 +54,7 @@ def clear(
     ------
     MarketError
         For an unknown rule, a parameter out of range, a rule that takes meters, a rule that is not applicable, or one
-        that breaks a law.
+        that breaks a law or raises anything.
     """
     ready = make_rule(rule, parameters)
     clearing = getattr(ready, "clear", None)
@@ -54,9 +65,12 @@ def clear(
     reserved = frozenset({RETAILER}) if around.in_book else frozenset()
     accepted, rejections = admit(orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved)
     book = Book.from_orders(accepted)
-    if isinstance(ready, BidRule) and (reason := ready.applicable(book, around)) is not None:
+    if (
+        isinstance(ready, BidRule)
+        and (reason := guarded(ready, around.slot, ready.applicable, book, around)) is not None
+    ):
         raise MarketError(f"{ready.name} is not applicable: {reason}", remedy="choose another rule or change the book")
-    result: Result = clearing(book, around)
+    result: Result = guarded(ready, around.slot, clearing, book, around)
     verify_result(result, book)
     return replace(
         result,
@@ -118,12 +132,14 @@ def share(
     Raises
     ------
     MarketError
-        As `clear`; also for numbers that are not whole, and for a member without a tariff.
+        As `clear`; also for numbers that are not whole, for a member without a tariff, and for parameters that name
+        somebody who is not a member.
     """
     ready = make_rule(rule, parameters)
     if not isinstance(ready, MeterRule):
         raise MarketError(f"{ready.name} works on orders, not on meters", remedy=f"call clear({ready.name!r}, orders)")
-    members = tuple(sorted(net_wh))
+    members = _members(net_wh)
+    check_named(ready, members)
     meters = Meters(
         members,
         tuple(_whole(f"net_wh[{m}]", net_wh[m]) for m in members),
@@ -131,13 +147,40 @@ def share(
         _tariff("feed_in_u", feed_in_u, members),
         slot,
     )
-    if (reason := ready.applicable(meters)) is not None:
-        raise MarketError(f"{ready.name} is not applicable: {reason}", remedy="choose another rule or mend the tariffs")
-    result = ready.share(meters)
+    return share_meters(ready, meters)
+
+
+def _members(net_wh: Any) -> tuple[str, ...]:
+    """Ids in ASCII order; MarketError for anything but a mapping of text ids."""
+    remedy = 'give a mapping of text ids to whole Wh, for example {"alice": 4000, "bob": -5000}'
+    if not isinstance(net_wh, Mapping):
+        raise MarketError(f"net_wh is a {type(net_wh).__name__}, not a mapping", remedy=remedy)
+    if strange := [m for m in net_wh if not isinstance(m, str)]:
+        raise MarketError(f"net_wh has the id {strange[0]!r}, which is not text", remedy=remedy)
+    return tuple(sorted(net_wh))
+
+
+def share_meters(rule: MeterRule, meters: Meters) -> Shared:
+    """`share` of ready meters. They may lack members that parameters name: those are outside the market in this slot.
+
+    Raises
+    ------
+    MarketError
+        If the rule is not applicable, breaks a law or raises anything.
+    """
+    if (reason := guarded(rule, meters.slot, rule.applicable, meters)) is not None:
+        raise MarketError(f"{rule.name} is not applicable: {reason}", remedy="choose another rule or mend the tariffs")
+    result = guarded(rule, meters.slot, rule.share, meters)
     verify_shared(result, meters)
-    return replace(result, rule=result.rule or ready.name)
+    return replace(result, rule=result.rule or rule.name)
 
 
 def rules() -> list[RuleInfo]:
-    """Every registered rule with its declared properties, parameters and source, by name."""
-    return [rule_info(cls) for cls in rule_classes().values()]
+    """Every registered rule with its declared properties, parameters and source, by name.
+
+    Warns of plug-ins that could not be loaded; their rules are missing in the list.
+    """
+    known = rule_classes()
+    for sentence in broken_plugins().values():
+        warnings.warn(f"{sentence}; its rules are missing, mend or uninstall its package", stacklevel=2)
+    return [rule_info(cls) for cls in known.values()]

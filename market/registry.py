@@ -8,12 +8,13 @@ a pure ``clear`` (orders) or ``share`` (meters). It becomes known by ``@register
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import importlib.util
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -34,11 +35,18 @@ BUDGETS = ("strong", "weak", "none", "deficit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declares:
-    """Properties a rule claims; checks refute a false one (market-rules 6).
+    """Properties a rule claims (market-rules 6).
 
     ``budget``: ``strong`` operator surplus 0, ``weak`` >= 0, ``deficit`` <= 0, ``none`` no claim. ``ir``: nobody is
-    worse off (bids: utility >= 0; meters: bill <= stand-alone). ``efficient``: reaches W*. ``scales``: multiplying all
-    energies by a whole number keeps prices and multiplies volume. ``reveals``: what becomes known to whom.
+    worse off (bids: utility >= 0; meters: bill <= stand-alone). ``efficient``: reaches W*. ``truthful_price``,
+    ``truthful_quantity``: no agent gains by misreporting it. ``scales``: multiplying all energies by a whole number
+    keeps prices and multiplies volume. ``reveals``: what becomes known to whom.
+
+    Of a rule on orders every slot of a run is held against ``budget`` and ``ir`` (`market.promises`).
+    `market.testing.check_rule` tries ``budget`` and ``ir`` of every rule, and of rules on orders ``scales``,
+    ``efficient`` and the two ``truthful``, on small books: it can refute a claim and cannot prove one. What is
+    declared of ``reveals``, ``needs_network`` and ``multi_round`` is information, and so are ``efficient`` and
+    ``truthful`` of a rule on meters, which takes no reports. Nothing here checks them.
     """
 
     truthful_price: bool = False
@@ -105,6 +113,10 @@ class MeterRule(Rule):
         """A reason why the rule cannot share these meters, or None."""
         return None
 
+    def named_members(self) -> Mapping[str, Sequence[str]]:
+        """Ids of members that parameters name, by parameter; where one is not a member, sharing is refused."""
+        return {}
+
     @abstractmethod
     def share(self, meters: Meters) -> Shared:
         """Share one slot, exactly. Pure: same meters, same result."""
@@ -121,7 +133,8 @@ class MeterRule(Rule):
     ) -> BatchSharing:
         """Share many slots, arrays of shape (S, M). Must equal `share` slot by slot; this default calls it.
 
-        ``members`` names the columns (needed by rules with parameters per member); exact ties go to the earlier column.
+        ``members`` names the columns (needed by rules with parameters per member, which must name none but these);
+        exact ties go to the earlier column.
         """
         from market.rules.by_slot import share_by_slot
 
@@ -181,6 +194,35 @@ def integer_parameter(owner: str, name: str, value: Any, low: int | None = None,
     return int(value)
 
 
+def check_named(rule: MeterRule, members: Collection[str]) -> None:
+    """Refuse parameters that name somebody who is not a member.
+
+    Parameters
+    ----------
+    rule
+        A rule with its parameters.
+    members
+        Ids of all members, also of those outside the market in some slots.
+
+    Raises
+    ------
+    MarketError
+        Naming the parameter, the id, and the member that was perhaps meant.
+    """
+    known = set(members)
+    for name, ids in rule.named_members().items():
+        for x in ids:
+            if x in known:
+                continue
+            near = difflib.get_close_matches(str(x), sorted(known), n=1)
+            listed = ", ".join(sorted(known)[:12]) + (", ..." if len(known) > 12 else "")
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise MarketError(
+                f"{rule.name}: parameter {name} names {x!r}, who is not a member",
+                remedy=f"{hint}members: {listed or 'none'}",
+            )
+
+
 # --- registration -----------------------------------------------------------------------------------------------------
 
 R = TypeVar("R", bound=Rule)
@@ -189,6 +231,7 @@ S = TypeVar("S")
 _rules: dict[str, type[Rule]] = {}
 _strategies: dict[str, type[Any]] = {}
 _loaded: set[str] = set()
+_broken: dict[str, str] = {}
 
 
 def register_rule(cls: type[R]) -> type[R]:
@@ -234,22 +277,29 @@ def _load_package(package: str) -> None:
 
 
 def _load_entry_points() -> None:
-    """Import the rules of installed packages once. A plug-in that fails names itself."""
+    """Import the rules of installed packages once. One that fails is noted, and the others are not held up by it."""
     if ENTRY_POINT_GROUP in _loaded:
         return
     _loaded.add(ENTRY_POINT_GROUP)
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINT_GROUP):
+        before = dict(_rules)
         try:
             found = point.load()
-        except Exception as error:
-            raise MarketError(
-                f"plug-in {point.name!r} ({point.value}) could not be loaded: {error}",
-                remedy="mend or uninstall the package that provides it",
-            ) from error
-        if isinstance(found, type) and issubclass(found, Rule):
-            register_rule(found)
+            if isinstance(found, type) and issubclass(found, Rule):
+                register_rule(found)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's module does on import
+            _rules.clear()
+            _rules.update(before)  # nothing half registered
+            reason = error.message if isinstance(error, MarketError) else f"{type(error).__name__}: {error}"
+            _broken[point.name] = f"plug-in {point.name!r} ({point.value}) could not be loaded: {reason}"
+
+
+def broken_plugins() -> dict[str, str]:
+    """Entry points of installed packages that could not be loaded, by name, with a sentence on each."""
+    _load_entry_points()
+    return dict(sorted(_broken.items()))
 
 
 def rule_classes() -> dict[str, type[Rule]]:
@@ -260,10 +310,15 @@ def rule_classes() -> dict[str, type[Rule]]:
 
 
 def rule_class(name: str) -> type[Rule]:
-    """The rule called ``name``; MarketError naming the known ones otherwise."""
+    """The rule called ``name``; MarketError naming the known ones, and plug-ins that failed, otherwise."""
     known = rule_classes()
     if name not in known:
-        raise MarketError(f"there is no rule named {name!r}", remedy=f"known rules: {', '.join(known)}")
+        broken = broken_plugins()
+        blamed = [broken[name]] if name in broken else list(broken.values())
+        remedy = f"known rules: {', '.join(known)}"
+        if blamed:
+            remedy = f"mend or uninstall the package of the plug-in that failed, or choose another rule; {remedy}"
+        raise MarketError("; ".join([f"there is no rule named {name!r}", *blamed]), remedy=remedy)
     return known[name]
 
 

@@ -1,7 +1,8 @@
 """The conformance kit for rules: ``check_rule(MyRule)`` in a plug-in's own tests.
 
 It tries awkward and random books (or meters) and raises ``AssertionError`` with the book in hand when a law of
-market-rules 0.6, or a property the rule declares, is broken. Deterministic: equal arguments try equal books.
+market-rules 0.6, or a property the rule declares, is broken, or when the rule raises. What is declared is tried, never
+proved: `market.registry.Declares` says which properties are. Deterministic: equal arguments try equal books.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from core.errors import MarketError
 from core.keyed_random import keyed_generator
 from market.book import Book, BookBatch, Context, Meters
-from market.facade import clear, share
+from market.crossing import cross
+from market.facade import clear, share_meters
+from market.misreports import gainful_misreport, other_prices, other_quantities, small_books, small_contexts
 from market.orders import Order, Side
+from market.promises import check_promises
 from market.registry import BidRule, MeterRule, Rule, make_rule
 from market.result import BatchClearing, BatchSharing, Result, Shared
+from market.rules.by_slot import guarded
+
+T = TypeVar("T")
 
 HUGE_WH = 10**6
 """From here on compiled code may hand a batch to the exact slow road."""
@@ -64,7 +71,7 @@ def check_rule(rule: str | Rule | type[Rule], *, seed: int = 0, books: int = 60,
     Raises
     ------
     AssertionError
-        Naming the property and the book that refutes it.
+        Naming the property and the book that refutes it, also where the rule raises.
     """
     ready = make_rule(rule, parameters)
     count = _Count()
@@ -73,6 +80,20 @@ def check_rule(rule: str | Rule | type[Rule], *, seed: int = 0, books: int = 60,
     elif isinstance(ready, MeterRule):
         _check_meters(ready, count, seed, books)
     return CheckReport(ready.name, count.checks, count.skipped)
+
+
+def _tried(step: Callable[[], T], book: Callable[[], object]) -> T:
+    """``step()``; a broken law and an exception of the rule are failures, told with the book."""
+    try:
+        return step()
+    except MarketError as error:
+        own = error.__cause__ is not None and not isinstance(error.__cause__, MarketError)
+        name = "the rule raises" if own else "laws of every result"
+        raise AssertionError(f"{name}: {error}\n{book()}") from error
+
+
+def _clear(rule: BidRule, orders: list[Order], context: Context) -> Result:
+    return _tried(lambda: clear(rule, orders, context=context), lambda: f"{orders}\n{context}")
 
 
 # --- rules that take orders -------------------------------------------------------------------------------------------
@@ -130,24 +151,29 @@ def _check_bids(rule: BidRule, count: _Count, seed: int, books: int) -> None:
     batches: dict[tuple[bool, bool], list[tuple[list[Order], Context]]] = {}
     for orders in tried:
         for context in _contexts(rng):
-            if rule.applicable(Book.from_orders(orders), context) is not None:
+            if not _applies(rule, orders, context):
                 count.skipped += 1
                 continue
             result = _cleared(rule, orders, context, count)
             _check_agents(rule, orders, result, count)
+            _check_efficiency(rule, orders, context, result, count)
             _check_same(rule, orders, context, result, count, rng)
             huge = any(o.e_wh >= HUGE_WH for o in orders)
             batches.setdefault((context.in_book, huge), []).append((orders, context))
     for pairs in batches.values():
         _check_batch(rule, pairs, count)
+    _check_truth(rule, count, seed)
+
+
+def _applies(rule: BidRule, orders: list[Order], context: Context) -> bool:
+    book = Book.from_orders(orders)
+    reason = _tried(lambda: guarded(rule, context.slot, rule.applicable, book, context), lambda: f"{orders}\n{context}")
+    return reason is None
 
 
 def _cleared(rule: BidRule, orders: list[Order], context: Context, count: _Count) -> Result:
     """Energy balance and sums are checked by `clear` itself; here they are counted, and breaking them is a failure."""
-    try:
-        result = clear(rule, orders, context=context)
-    except MarketError as error:
-        raise AssertionError(f"laws of every result: {error}\n{orders}\n{context}") from error
+    result = _clear(rule, orders, context)
     count.ok("energy balance and sums", True, str)
     surplus = Fraction(result.surplus_u)
     budget = rule.declares.budget
@@ -170,19 +196,51 @@ def _check_agents(rule: BidRule, orders: list[Order], result: Result, count: _Co
             f"{a} values its fills at {g} and pays {p}\n{orders}"))  # fmt: skip
 
 
+def _check_efficiency(rule: BidRule, orders: list[Order], context: Context, result: Result, count: _Count) -> None:
+    """The fills, and not only what the result says of them, reach W*."""
+    if not rule.declares.efficient:
+        return
+    reached = sum(int(o.side) * o.price_u * result.fills.get(o.order_id, 0) for o in orders)
+    if context.in_book:
+        retail, feed_in = context.retailer_prices()
+        reached += feed_in * result.export_wh - retail * result.import_wh
+    best = cross(Book.from_orders(orders), context).welfare_u
+    count.ok("efficient", Fraction(reached, 1000) == best == result.welfare_u, lambda: (
+        f"the fills are worth {Fraction(reached, 1000)}, the result says {result.welfare_u}, W* is {best}\n"
+        f"{orders}\n{context}"))  # fmt: skip
+
+
+def _check_truth(rule: BidRule, count: _Count, seed: int) -> None:
+    """Nobody gains by another price or quantity in tiny books, where the rule declares so."""
+    declared = {
+        "truthful price": (rule.declares.truthful_price, other_prices),
+        "truthful quantity": (rule.declares.truthful_quantity, other_quantities),
+    }
+    searched = [(name, reports) for name, (claimed, reports) in declared.items() if claimed]
+    if not searched:
+        return
+    for orders in small_books(keyed_generator(seed, "misreports", rule.name)):
+        for context in small_contexts():
+            if not _applies(rule, orders, context):
+                continue
+            for name, reports in searched:
+                found = gainful_misreport(lambda book, c=context: _clear(rule, book, c), orders, reports)  # type: ignore[misc]
+                count.ok(name, found is None, lambda f=found, o=orders, c=context: f"{f}\n{o}\n{c}")  # type: ignore[misc]
+
+
 def _check_same(
     rule: BidRule, orders: list[Order], context: Context, result: Result, count: _Count, rng: np.random.Generator
 ) -> None:
     """Determinism, unchanged input, order of the list, scaling of quantities."""
     before = list(orders)
-    again = clear(rule, orders, context=context)
+    again = _clear(rule, orders, context)
     count.ok("determinism", again == result, lambda: f"two runs differ\n{orders}\n{context}")
     count.ok("input unchanged", before == orders, lambda: f"the book was changed\n{before}\n{orders}")
     mixed = [orders[i] for i in rng.permutation(len(orders))]
-    shuffled = clear(rule, mixed, context=context)
+    shuffled = _clear(rule, mixed, context)
     count.ok("permutation", shuffled == result, lambda: f"the order of the list matters\n{orders}\n{context}")
     if rule.declares.scales:
-        scaled = clear(rule, [replace(o, e_wh=1000 * o.e_wh) for o in orders], context=context)
+        scaled = _clear(rule, [replace(o, e_wh=1000 * o.e_wh) for o in orders], context)
         # whole watt-hours move by less than one when shares are rational; volume, welfare and price scale exactly
         same = (scaled.volume_wh, scaled.welfare_u, scaled.price) == (
             1000 * result.volume_wh, 1000 * result.welfare_u, result.price)  # fmt: skip
@@ -197,12 +255,30 @@ def _check_batch(rule: BidRule, pairs: list[tuple[list[Order], Context]], count:
     if not books:
         return
     batch = BookBatch.of(books, first_slot=first, contexts=contexts)
-    cleared = rule.clear_batch(batch)
+    cleared = _cleared_batch(rule, batch, books)
     for s in range(batch.n_slots):
         book, context, columns = batch.row(s)
-        result = rule.clear(book, context)
+        result = _tried(lambda b=book, c=context: guarded(rule, c.slot, rule.clear, b, c), lambda b=book: b)  # type: ignore[misc]
         count.ok("clear == clear_batch", batch_row(cleared, s, book, columns) == result_row(result, book),
                  lambda s=s, b=book: f"slot {s} differs\n{b}")  # type: ignore[misc]  # fmt: skip
+    _tried(lambda: check_promises(rule, batch, cleared), lambda: books)
+    count.ok("promises of every slot", True, str)
+
+
+def _cleared_batch(rule: BidRule, batch: BookBatch, books: list[list[Order]]) -> BatchClearing:
+    """Many slots at once; where that raises, the first slot that does so alone is told."""
+
+    def step(part: BookBatch) -> BatchClearing:
+        return guarded(rule, part.first_slot, rule.clear_batch, part)
+
+    try:
+        return step(batch)
+    except MarketError:
+        for s, orders in enumerate(books):
+            context = batch.row(s)[1]
+            alone = BookBatch.of([orders], first_slot=batch.first_slot + s, contexts=[context])
+            _tried(lambda a=alone: step(a), lambda o=orders, c=context: f"{o}\n{c}")  # type: ignore[misc]
+        return _tried(lambda: step(batch), lambda: books)
 
 
 def batch_row(cleared: BatchClearing, s: int, book: Book, columns: list[int]) -> dict[str, Any]:
@@ -274,36 +350,37 @@ def _check_meters(rule: MeterRule, count: _Count, seed: int, books: int) -> None
     for nets in tried:
         feed_in = int(rng.integers(0, 100_000))
         retail = feed_in + int(rng.integers(0, 300_000))
-        net = {f"m{i}": n for i, n in enumerate(nets)}
-        meters = Meters(tuple(net), tuple(nets), (retail,) * len(nets), (feed_in,) * len(nets))
-        if rule.applicable(meters) is not None:
+        meters = _meters(nets, retail, feed_in)
+        if _tried(lambda m=meters: guarded(rule, 0, rule.applicable, m), lambda m=meters: m) is not None:  # type: ignore[misc]
             count.skipped += 1
             continue
-        shared = _shared(rule, net, retail, feed_in, count)
-        again = share(rule, dict(reversed(net.items())), retail, feed_in)
-        count.ok("permutation", again == shared, lambda n=net: f"the order of members matters\n{n}")  # type: ignore[misc]
+        _shared(rule, meters, count)
         rows.append((nets, retail, feed_in))
     _check_share_batch(rule, [row for row in rows if max(map(abs, row[0]), default=0) < HUGE_WH], count)
     _check_share_batch(rule, [row for row in rows if max(map(abs, row[0]), default=0) >= HUGE_WH], count)
 
 
-def _shared(rule: MeterRule, net: dict[str, int], retail: int, feed_in: int, count: _Count) -> Shared:
-    before = dict(net)
-    try:
-        shared = share(rule, net, retail, feed_in)
-    except MarketError as error:
-        raise AssertionError(f"laws of every result: {error}\n{net}") from error
+def _meters(nets: list[int], retail: int, feed_in: int, slot: int = 0) -> Meters:
+    n = len(nets)
+    return Meters(tuple(f"m{i}" for i in range(n)), tuple(nets), (retail,) * n, (feed_in,) * n, slot)
+
+
+def _share(rule: MeterRule, meters: Meters) -> Shared:
+    return _tried(lambda: share_meters(rule, meters), lambda: meters)
+
+
+def _shared(rule: MeterRule, meters: Meters, count: _Count) -> Shared:
+    shared = _share(rule, meters)
     count.ok("energy balance and sums", True, str)
-    count.ok("input unchanged", before == net, lambda: f"the meters were changed\n{before}\n{net}")
-    count.ok("determinism", share(rule, net, retail, feed_in) == shared, lambda: f"two runs differ\n{net}")
+    count.ok("determinism", _share(rule, meters) == shared, lambda: f"two runs differ\n{meters}")
     surplus, budget = Fraction(shared.surplus_u), rule.declares.budget
     sound = {"strong": surplus == 0, "weak": surplus >= 0, "deficit": surplus <= 0, "none": True}[budget]
-    count.ok(f"budget {budget}", sound, lambda: f"operator keeps {surplus}\n{net} {retail} {feed_in}")
+    count.ok(f"budget {budget}", sound, lambda: f"operator keeps {surplus}\n{meters}")
     if rule.declares.ir:
         for m, paid in shared.payments.items():
             alone = shared.standalone_u[m]
             count.ok("individual rationality", paid <= alone, lambda m=m, p=paid, a=alone: (  # type: ignore[misc]
-                f"{m} pays {p}, alone {a}\n{net} {retail} {feed_in}"))  # fmt: skip
+                f"{m} pays {p}, alone {a}\n{meters}"))  # fmt: skip
     return shared
 
 
@@ -312,17 +389,21 @@ def _check_share_batch(rule: MeterRule, rows: list[tuple[list[int], int, int]], 
     width = max((len(nets) for nets, _, _ in rows), default=0)
     if not width:
         return
-    net = np.zeros((len(rows), width), np.int64)
+    names = [f"m{i}" for i in range(width)]
+    named = {m for ids in rule.named_members().values() for m in ids}
+    names += sorted(named - set(names))  # members who are outside the market in every slot
+    net = np.zeros((len(rows), len(names)), np.int64)
     active = np.zeros(net.shape, np.bool_)
     retail, feed_in = np.zeros(net.shape, np.int64), np.zeros(net.shape, np.int64)
     for s, (nets, r, f) in enumerate(rows):
         net[s, : len(nets)], active[s, : len(nets)] = nets, True
         net[s, len(nets) :] = 999  # readings of members outside the market must not matter
         retail[s], feed_in[s] = r, f
-    names = [f"m{i}" for i in range(width)]
-    batch = rule.share_batch(net, retail, feed_in, active, members=names)
+    batch = _tried(
+        lambda: guarded(rule, 0, lambda: rule.share_batch(net, retail, feed_in, active, members=names)), lambda: rows
+    )
     for s, (nets, r, f) in enumerate(rows):
-        single = share(rule, {f"m{i}": n for i, n in enumerate(nets)}, r, f, slot=s)
+        single = _share(rule, _meters(nets, r, f, s))
         count.ok("share == share_batch", shared_batch_row(batch, s, names) == shared_row(single, batch.kind),
                  lambda s=s, n=nets: f"slot {s} differs\n{n}")  # type: ignore[misc]  # fmt: skip
 

@@ -77,7 +77,7 @@ def _add_compare(commands: _Commands) -> None:
     compare = _add_command(
         commands,
         "compare",
-        "Run one scenario under several rules, or lay finished runs side by side; always with the low-tech arms.",
+        "Run one scenario under several rules, always beside the low-tech arms; or lay finished runs side by side.",
         _compare,
     )
     compare.add_argument("targets", nargs="+", metavar="SCENARIO|RUN", help="one scenario, or two or more run folders")
@@ -87,7 +87,7 @@ def _add_compare(commands: _Commands) -> None:
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/NAME)")
-    command.add_argument("--days", type=_positive_int, metavar="N", help="run only the first N days")
+    command.add_argument("--days", type=_positive_int, metavar="N", help="run N days from the start of the scenario")
     command.add_argument(
         "--set",
         action="append",
@@ -320,6 +320,8 @@ def _compare(args: argparse.Namespace) -> int:
     console.print(comparison_table(summaries, comparison.names))
     for finding in comparison_findings(summaries, comparison.names):
         console.print(f"- {finding}", markup=False)
+    for sentence in comparison.sentences:
+        console.print(f"- {sentence}", markup=False)
     if comparison.page is not None:
         console.print(f"comparison: {comparison.page}", markup=False, soft_wrap=True)
     return 0
@@ -337,13 +339,21 @@ def _init(args: argparse.Namespace) -> int:
     from core import ScenarioError
     from peerwatt.scenario import init_text
 
-    path = Path(args.name).with_suffix(".yaml")
-    text = init_text(path.stem)
+    path = Path(args.name)
+    name = path.stem if path.suffix in (".yaml", ".yml") else path.name
+    text = init_text(name)
+    path = path.with_name(f"{name}.yaml")
+    if not path.parent.is_dir():
+        raise ScenarioError(
+            "there is no such folder", file=path.parent, remedy=f"make it first: mkdir -p {path.parent}"
+        )
     try:
         with path.open("w" if args.overwrite else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise ScenarioError("is there already", file=path, remedy="choose another name, or add --overwrite") from None
+    except OSError as error:
+        raise ScenarioError(f"cannot be written: {error.strerror}", file=path, remedy="check the folder") from None
     _console(args).print(f"wrote {path}; run it with: peerwatt run {path}")
     return 0
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import RunError
+from core import MarketError, RunError
 from peerwatt.low_tech import STATIC_KEY, TIME_OF_USE, rule_stage, static_key_overrides, time_of_use_overrides
 from peerwatt.results.run import Run
 from peerwatt.running import Progress, run
@@ -41,6 +41,8 @@ class Comparison:
     runs: tuple[Run, ...]
     names: tuple[str, ...]
     page: Path | None
+    sentences: tuple[str, ...] = ()
+    """What a reader must know of the arms: how the low-tech ones are made, which rule could not be run and why."""
 
     @property
     def summaries(self) -> tuple[Mapping[str, Any], ...]:
@@ -144,9 +146,14 @@ class _Study:
             arms[TIME_OF_USE] = self._run(Arm(TIME_OF_USE, {**rule_stage("no_market"), **tariff, "name": name}))
         arms[STATIC_KEY] = self._run(Arm(STATIC_KEY, static_key_overrides(alone)))
         sentences.append("The static key gives each building the share of local energy that it has in all imports.")
-        arms |= {arm.name: self._run(arm) for arm in self._arms}
+        for arm in self._arms:
+            try:
+                arms[arm.name] = self._run(arm)
+            except MarketError as error:  # the others are still worth comparing
+                sentences.append(f"The rule {arm.name} is left out: {error.message}.")
         runs, names = tuple(arms.values()), tuple(arms)
-        return Comparison(runs, names, _page(runs, names, self._out, sentences) if report else None)
+        page = _page(runs, names, self._out, sentences) if report else None
+        return Comparison(runs, names, page, tuple(sentences))
 
     def _rule_arms(self, rules: Iterable[str]) -> list[Arm]:
         """An arm for each rule, each of which must be there before anything runs."""

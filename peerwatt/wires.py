@@ -11,6 +11,9 @@ from peerwatt.system import System, Wires
 
 Float = NDArray[np.float64]
 
+BALANCE_KW = 1e-3
+"""How far what enters may be off what is drawn and lost."""
+
 NEGATIVE_LOSSES_KW = -1e-3
 """Losses below this mean that the network gives energy away: a wrong impedance, not rounding."""
 
@@ -39,6 +42,7 @@ def solve_network(system: System, flows: Flows, remainder_wh: Float, window: Win
     q_kvar = bus_power(wires, flows.q_kvar)
     flow = wires.network.power_flow(p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first)
     _check_losses(flow.losses_kw, window)
+    _check_balance(flow.slack_p_kw, p_kw.sum(axis=1) + flow.losses_kw, window)
     from grid.assets.quantise import quantise_wh
 
     loss_wh, remainder_wh = quantise_wh(flow.losses_kw[:, None] * hours, remainder_wh)
@@ -60,4 +64,17 @@ def _check_losses(losses_kw: Float, window: Window) -> None:
             f"the network would give {-losses_kw[worst]:.6f} kW away",
             slot=window.first + worst,
             remedy="look for negative resistances or shunts in the network file",
+        )
+
+
+def _check_balance(slack_kw: Float, used_kw: Float, window: Window) -> None:
+    """What the grid above supplies is what the buildings draw plus losses: nothing in the network feeds in unbooked."""
+    gap = np.abs(slack_kw - used_kw)
+    worst = int(np.argmax(gap))
+    if not gap[worst] <= BALANCE_KW:
+        raise GridError(
+            f"{slack_kw[worst]:.6g} kW come from the grid above, but {used_kw[worst]:.6g} kW are drawn and lost",
+            slot=window.first + worst,
+            remedy="the network file holds generators (gen, dcline) that feed in by themselves: set their power to "
+            "zero, or make buildings of them",
         )

@@ -150,13 +150,13 @@ def read_sessions(file: Path, grid: SlotGrid, zone: str, *, path: str | None = N
     from grid.profiles.clock import read_moments
     from grid.profiles.files import TableFile
 
-    table = TableFile(file, path or "")
+    table = TableFile(file, path or "", zone)
     times = [read_moments(table, column, zone) for column in ("arrival", "departure")]
     energy_kwh = table.numbers("energy_kwh")
     missing = np.flatnonzero(np.isnan(energy_kwh))
     if len(missing):
         table.fail_at(int(missing[0]), "energy_kwh is missing", remedy="give the energy the car takes, 0 or more")
-    moments = [[datetime.fromtimestamp(int(s), UTC) for s in column] for column in times]
+    moments = [[datetime.fromtimestamp(int(s), ZoneInfo(zone)) for s in column] for column in times]
     stays = list(zip(moments[0], moments[1], energy_kwh.tolist(), strict=True))
     return list_sessions(stays, grid, zone, file=file, path=path, line_of=table.line_of)
 

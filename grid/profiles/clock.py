@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import ScenarioError
-from grid.profiles.files import TableFile
 from core.zones import ZoneOffsets
+from grid.profiles.files import TableFile
 
 Int = NDArray[np.int64]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import ScenarioError
+from core.zones import ZoneOffsets
 
 MISSING_CELLS = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "-")
 """Cell texts that count as a missing value."""
+
+_LOOK_AHEAD = 60
 
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
@@ -29,6 +33,10 @@ class TableFile:
         Windows-1252; leading lines with ``#`` are skipped) or a ``.parquet`` file.
     label
         Where the scenario names the file, for errors.
+    zone
+        Time zone in which messages show moments.
+    skip_rows
+        Lines of a CSV above its header that are no part of the table.
 
     Raises
     ------
@@ -36,9 +44,11 @@ class TableFile:
         If the file is missing, empty, of another kind, or a row has another number of cells than the header.
     """
 
-    def __init__(self, path: Path, label: str = "") -> None:
+    def __init__(self, path: Path, label: str = "", zone: str = "UTC", skip_rows: int = 0) -> None:
         self.path = path
         self.label = label
+        self.zone = zone
+        self.skip_rows = skip_rows
         self.is_csv = path.suffix.lower() in (".csv", ".txt", ".tsv")
         if not path.is_file():
             self._missing_file()
@@ -70,14 +80,11 @@ class TableFile:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("cp1252", errors="replace")
-        head = 0
         lines = text.splitlines()
-        while head < len(lines) and (not lines[head].strip() or lines[head].startswith("#")):
-            head += 1
+        head = header_line(lines, self.skip_rows)
         if head == len(lines):
             self.fail("is empty", remedy="give a file with a header and at least two rows")
-        counts = {mark: lines[head].count(mark) for mark in (";", "\t", ",")}
-        self.separator = next((mark for mark, count in counts.items() if count), ",")
+        self.separator = separator_of(lines[head])
         self._header_line = head
         self._lines = lines
         bad: list[Any] = []
@@ -104,7 +111,8 @@ class TableFile:
             self.fail(
                 f"a row has {row.actual_columns} cells, the header {row.expected_columns}",
                 line=self.line_of(row.number - 1) if row.number else None,
-                remedy=f"cells are separated by {self.separator!r} here; mend the row or the separator",
+                remedy=self._above_header()
+                or f"cells are separated by {self.separator!r} here; mend the row or the separator",
             )
         self._table = table
         self.names: tuple[str, ...] = tuple(names)
@@ -138,7 +146,21 @@ class TableFile:
         near = difflib.get_close_matches(name, self.names, n=3, cutoff=0.5)
         some = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
         hint = f"did you mean {' or '.join(near)}?" if near else f"the file has: {some}"
+        if not near and self.is_csv and (above := self._above_header(name)) is not None:
+            hint = above
         self.fail(f"there is no column {name!r}", remedy=hint)
+
+    def _above_header(self, column: str | None = None) -> str | None:
+        """A remedy if lines of another shape stand above the table, as portals write them; None if none do."""
+        lines = self._lines
+        found = table_line(lines, self._header_line, column)
+        if found is None:
+            return None
+        some = f"line {found}" if found == 1 else f"lines 1 to {found}"
+        return (
+            f"{some} seem to stand above the table, whose header is in line {found + 1} ({lines[found][:60]}): say "
+            f"skip_rows: {found}, or delete them"
+        )
 
     def arrow(self, name: str) -> Any:
         """Column ``name`` as one pyarrow array."""
@@ -191,6 +213,14 @@ class TableFile:
 
     # --- errors -----------------------------------------------------------------------------------------------------
 
+    def time(self, second: int) -> str:
+        """UTC seconds since 1970 as ISO 8601, on the clock of ``zone`` with its offset."""
+        offset = int(ZoneOffsets(self.zone, second, second + 1).at(np.array([second], np.int64))[0])
+        if offset == 0:
+            return f"{np.datetime64(second, 's')}Z"
+        hours, rest = divmod(abs(offset), 3600)
+        return f"{np.datetime64(second + offset, 's')}{'-' if offset < 0 else '+'}{hours:02d}:{rest // 60:02d}"
+
     def line_of(self, row: int) -> int | None:
         """Line in the file (from 1) of data row ``row`` (from 0); None for Parquet."""
         if not self.is_csv:
@@ -210,6 +240,37 @@ class TableFile:
         """Raise ScenarioError about data row ``row`` (from 0)."""
         text = message if self.is_csv else f"row {row + 1}: {message}"
         self.fail(text, line=self.line_of(row), remedy=remedy)
+
+
+def header_line(lines: Sequence[str], skip_rows: int = 0) -> int:
+    """Position of the header: the first line after ``skip_rows`` that is not empty and no ``#`` remark."""
+    head = min(skip_rows, len(lines))
+    while head < len(lines) and (not lines[head].strip() or lines[head].startswith("#")):
+        head += 1
+    return head
+
+
+def separator_of(header: str) -> str:
+    """Semicolon, tab or comma: the first of them that the header has."""
+    return next((mark for mark in (";", "\t", ",") if mark in header), ",")
+
+
+def table_line(lines: Sequence[str], head: int, column: str | None = None) -> int | None:
+    """Position of the line below ``head`` that looks like the true header: it names ``column``, or is the first one as
+    wide as the rows under it. None if there is none among the first lines.
+    """
+    shown = lines[: head + _LOOK_AHEAD]
+    if column is not None:
+        for i in range(head + 1, len(shown)):
+            names: list[str] = next(iter(_split(shown[i], separator_of(shown[i]))), [])
+            if column in [name.strip().strip('"') for name in names]:
+                return i
+        return None
+    mark = separator_of(shown[-1])
+    width = shown[-1].count(mark)
+    if width == 0 or lines[head].count(mark) >= width:
+        return None
+    return next((i for i in range(head + 1, len(shown) - 1) if shown[i].count(mark) == width), None)
 
 
 def _split(line: str, separator: str) -> Any:

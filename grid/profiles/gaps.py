@@ -15,19 +15,19 @@ _LAGS = {"previous_day": 86_400, "previous_week": 7 * 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch without values: start and end (ISO 8601, UTC) and its number of intervals."""
+    """A stretch without values: start and end (ISO 8601, local with offset) and its number of intervals."""
 
     start: str
     end: str
     intervals: int
 
 
-def find_gaps(axis: Axis, values: NDArray[np.float64], span: tuple[int, int]) -> list[Gap]:
+def find_gaps(table: TableFile, axis: Axis, values: NDArray[np.float64], span: tuple[int, int]) -> list[Gap]:
     """Stretches of NaN among ``values`` (m,) that touch the span [s UTC, s UTC)."""
     hole = _holes(axis, values, span)
     edge = np.flatnonzero(np.diff(np.concatenate(([0], hole.astype(np.int8), [0]))))
     return [
-        Gap(iso(int(axis.edge_s[first])), iso(int(axis.edge_s[last])), int(last - first))
+        Gap(table.time(int(axis.edge_s[first])), table.time(int(axis.edge_s[last])), int(last - first))
         for first, last in zip(edge[::2], edge[1::2], strict=True)
     ]
 
@@ -49,7 +49,7 @@ def fill_gaps(
     ScenarioError
         If there are gaps and the method is ``none``, or a gap has no value to be filled from.
     """
-    gaps = find_gaps(axis, values, span)
+    gaps = find_gaps(table, axis, values, span)
     if not gaps:
         return values, gaps
     count = sum(g.intervals for g in gaps)
@@ -76,7 +76,7 @@ def fill_gaps(
         for i in np.flatnonzero(np.isnan(values)):
             if i >= back:
                 filled[i] = filled[i - back]
-    left = find_gaps(axis, filled, span)
+    left = find_gaps(table, axis, filled, span)
     if left:
         table.fail(
             f"the gap from {left[0].start} cannot be filled by {method}: there is no value to take",
@@ -97,13 +97,11 @@ def _linear(axis: Axis, values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _refuse(
     table: TableFile, axis: Axis, values: NDArray[np.float64], span: tuple[int, int], message: str, remedy: str
 ) -> None:
-    rows = axis.row[_holes(axis, values, span)]
-    rows = rows[rows >= 0]
-    if len(rows):  # an empty cell has a line, a missing row has none
-        table.fail_at(int(rows[0]), message, remedy=remedy)
+    first = int(np.flatnonzero(_holes(axis, values, span))[0])
+    if axis.row[first] >= 0:  # an empty cell has a line of its own
+        table.fail_at(int(axis.row[first]), message, remedy=remedy)
+    before = axis.row[:first]
+    before = before[before >= 0]
+    if len(before):
+        table.fail_at(int(before[-1]), f"{message}; the rows are missing after this line", remedy=remedy)
     table.fail(message, remedy=remedy)
-
-
-def iso(second: int) -> str:
-    """UTC seconds since 1970 as ISO 8601."""
-    return f"{np.datetime64(second, 's')}Z"

@@ -16,7 +16,8 @@ from grid.datasets import DATASETS, Dataset, dataset
 from grid.profiles.axis import Axis, build_axis, contiguous_axis
 from grid.profiles.clock import check_zone, read_stamps
 from grid.profiles.files import TableFile
-from grid.profiles.gaps import Gap, fill_gaps, iso
+from grid.profiles.gaps import Gap, fill_gaps
+from grid.profiles.plausible import check_plausible
 from grid.profiles.refs import Ref, SeriesRef, WeatherPvRef
 from grid.profiles.resample import Pieces, overlap_pieces, repeat_pieces, span_of
 from grid.profiles.table import ProfileReport, ProfileTable, load_cached, store
@@ -25,11 +26,13 @@ from grid.profiles.weather_pv import Weather, pv_yield_kwh
 
 Float = NDArray[np.float64]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cached tables; a change of this package's arithmetic raises it."""
 
 STANDBY_KW = 1e-3
 """PV may read down to this much below zero (an inverter's consumption at night, per unit of scale): taken as zero."""
+
+_ZONES_S = 14 * 3600
 
 NOISE_KW = 1e-9
 """A load may read this much below zero: noise of floating-point numbers, taken as zero."""
@@ -140,13 +143,18 @@ class _Reader:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _open(self, source: _Source) -> TableFile:
+    def _open(self, source: _Source, ref: Ref) -> TableFile:
         assert source.path is not None
-        if self.table is None or self.table.path != source.path:
-            self.table = TableFile(source.path, source.label)
+        skip, zone = 0, self.zone
+        if isinstance(ref, SeriesRef) and source.shipped is None:
+            skip, zone = ref.skip_rows, ref.time_zone or self.zone
+            if ref.time_zone is not None:
+                check_zone(ref.time_zone, file=str(source.path), path=source.label)
+        if self.table is None or (self.table.path, self.table.skip_rows) != (source.path, skip):
+            self.table = TableFile(source.path, source.label, skip_rows=skip)
             self.axes.clear()
             self.pieces.clear()
-        self.table.label = source.label
+        self.table.label, self.table.zone = source.label, zone
         return self.table
 
     def _axis(self, table: TableFile, ref: Ref, shipped: Dataset | None) -> tuple[Axis, tuple[str, ...]]:
@@ -177,7 +185,7 @@ class _Reader:
     # --- kinds of reference -----------------------------------------------------------------------------------------
 
     def _series(self, name: str, ref: SeriesRef, source: _Source) -> tuple[Float, ProfileReport]:
-        table = self._open(source)
+        table = self._open(source, ref)
         column, unit_text, sign = _column(table, ref, source.shipped)
         unit = parse_unit(unit_text, ref.kind, file=str(table.path), path=source.label)
         axis, key = self._axis(table, ref, source.shipped)
@@ -187,18 +195,25 @@ class _Reader:
             numbers = 0.0 - numbers  # not -numbers, which would make a zero negative
         numbers, gaps = fill_gaps(table, axis, numbers, ref.fill, self._span(axis, ref.repeat_year))
         hours = axis.length_s / 3600.0
+        remarks: list[str] = []
         if ref.kind == "energy":
             mean_kw = numbers / hours if unit.base == "energy" else numbers
             numbers = _refuse_negative(table, axis, numbers, mean_kw, ref.flow)
+            if source.shipped is None:
+                span = self._span(axis, ref.repeat_year)
+                remarks = check_plausible(
+                    table, axis, mean_kw, span, column=column, unit=unit_text or "", flow=ref.flow
+                )
         if ref.kind in ("energy", "reactive"):
             slots = pieces.energies(numbers if unit.base == "energy" else numbers * hours, axis)
         else:
             slots = pieces.means(numbers / hours if unit.base == "energy" else numbers)
         report = _report(name, table, source, column, unit_text or "", axis, gaps, ref.fill, self.grid)
-        return slots, _with_currency(report, unit.currency)
+        remarks += [r for r in (_other_year(report.source, axis, self.grid, ref.repeat_year),) if r]
+        return slots, replace(report, currency=unit.currency, remarks=(*report.remarks, *remarks))
 
     def _weather(self, name: str, ref: WeatherPvRef, source: _Source) -> tuple[Float, ProfileReport]:
-        table = self._open(source)
+        table = self._open(source, ref)
         light = [c for c in ("ghi_w_m2", "dhi_w_m2", "dni_w_m2") if c in table.names]
         if len(light) < 2 or "temp_c" not in table.names:
             table.fail(
@@ -221,7 +236,9 @@ class _Reader:
             wind_m_s=read.get("wind_speed_m_s"),
         )
         slots = pieces.energies(pv_yield_kwh(axis, weather, ref), axis)
-        return slots, _report(name, table, source, "+".join(light), "kWh/kWp", axis, [], "none", self.grid)
+        report = _report(name, table, source, "+".join(light), "kWh/kWp", axis, [], "none", self.grid)
+        other = _other_year(report.source, axis, self.grid, ref.repeat_year)
+        return slots, replace(report, remarks=(*report.remarks, *([other] if other else [])))
 
 
 def _constant(name: str, ref: SeriesRef, source: _Source, grid: SlotGrid) -> tuple[Float, ProfileReport]:
@@ -287,7 +304,7 @@ def _refuse_negative(table: TableFile, axis: Axis, numbers: Float, mean_kw: Floa
             remedy += "a meter's net of load and PV has to be split into the two first"
         else:
             remedy += "an inverter's own consumption belongs to the load: set such values to 0"
-        message = f"negative {_noun(flow)}: {mean_kw[i]:.6g} kW at {iso(int(axis.edge_s[i]))}"
+        message = f"negative {_noun(flow)}: {mean_kw[i]:.6g} kW at {table.time(int(axis.edge_s[i]))}"
         if axis.row[i] >= 0:
             table.fail_at(int(axis.row[i]), message, remedy=remedy)
         table.fail(message, remedy=remedy)
@@ -312,9 +329,27 @@ def _report(
         remarks.append(f"{origin}: values of {every} are taken as even over slots of {grid.length_s // 60} minutes")
     if axis.assumed:
         remarks.append(f"{origin}: {axis.assumed} stamps of a repeated hour appear once only, read as its first pass")
-    covers = (iso(int(axis.edge_s[0])), iso(int(axis.edge_s[-1])))
+    covers = (f"{_utc(int(axis.edge_s[0]))}Z", f"{_utc(int(axis.edge_s[-1]))}Z")
     return ProfileReport(name, origin, column, unit, axis.step_s, covers, tuple(gaps), method, None, tuple(remarks))
 
 
-def _with_currency(report: ProfileReport, currency: str | None) -> ProfileReport:
-    return report if currency is None else replace(report, currency=currency)
+def _utc(second: int) -> np.datetime64:
+    return np.datetime64(second, "s")
+
+
+def _other_year(origin: str, axis: Axis, grid: SlotGrid, repeat: bool) -> str | None:
+    """A sentence if ``repeat_year`` brings the values of one year into another."""
+    start, end = span_of(grid)
+    if not repeat or (axis.edge_s[0] <= start and axis.edge_s[-1] >= end):
+        return None
+    own = _years(int(axis.edge_s[0]), int(axis.edge_s[-1]))
+    return f"{origin}: values of {own} stand for {_years(start, end)} (repeat_year)"
+
+
+def _years(start_s: int, end_s: int) -> str:
+    """The calendar year of a span, or its first and last month if it is no such year."""
+    inset = min(_ZONES_S, (end_s - start_s) // 3)  # a local year begins and ends some hours beside that of UTC
+    first, last = (_utc(s).astype("datetime64[M]") for s in (start_s + inset, end_s - inset))
+    if first.astype("datetime64[Y]") == last.astype("datetime64[Y]"):
+        return str(first.astype("datetime64[Y]"))
+    return f"{first} to {last}"

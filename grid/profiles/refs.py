@@ -34,6 +34,8 @@ class SeriesRef:
         How gaps are filled; ``none`` refuses them.
     repeat_year
         Use the source's one year for every year, by local month, day and time.
+    skip_rows
+        Lines of a CSV file above its header that are no part of the table.
     label
         Where it stands in the scenario, for error messages (``profiles.h01_load``).
     """
@@ -51,6 +53,7 @@ class SeriesRef:
     stamp: Literal["start", "end"] = "start"
     fill: Fill = "none"
     repeat_year: bool = False
+    skip_rows: int = 0
     label: str = ""
 
     def key(self) -> dict[str, Any]:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import SlotGrid
+from core.zones import ZoneOffsets
 from grid.profiles.axis import Axis
 from grid.profiles.files import TableFile
-from grid.profiles.gaps import iso
-from core.zones import ZoneOffsets
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -63,7 +62,8 @@ def overlap_pieces(table: TableFile, axis: Axis, grid: SlotGrid) -> Pieces:
     edges = axis.edge_s
     if edges[0] > start or edges[-1] < end:
         table.fail(
-            f"covers {iso(int(edges[0]))} to {iso(int(edges[-1]))}, the run needs {iso(start)} to {iso(end)}",
+            f"covers {table.time(int(edges[0]))} to {table.time(int(edges[-1]))}, the run needs {table.time(start)} "
+            f"to {table.time(end)}",
             remedy="run a span that the file covers, or say repeat_year: true to use its year for every year",
         )
     slots = start + grid.length_s * np.arange(grid.n + 1, dtype=np.int64)
@@ -88,7 +88,7 @@ def repeat_pieces(table: TableFile, axis: Axis, grid: SlotGrid, zone: str) -> Pi
     edges = axis.edge_s
     if edges[-1] - edges[0] > 367 * _DAY:
         table.fail(
-            f"repeat_year needs one year, the file covers {iso(int(edges[0]))} to {iso(int(edges[-1]))}",
+            f"repeat_year needs one year, the file covers {table.time(int(edges[0]))} to {table.time(int(edges[-1]))}",
             remedy="cut the file to one year, or leave repeat_year out",
         )
     start, end = span_of(grid)
@@ -103,8 +103,8 @@ def repeat_pieces(table: TableFile, axis: Axis, grid: SlotGrid, zone: str) -> Pi
     if (found < 0).any():
         moment = int(want[np.flatnonzero(found < 0)[0]])
         table.fail(
-            f"repeat_year: the file covers {iso(int(edges[0]))} to {iso(int(edges[-1]))}, which lacks the time of "
-            f"year of {iso(moment)}",
+            f"repeat_year: the file covers {table.time(int(edges[0]))} to {table.time(int(edges[-1]))}, which lacks "
+            f"the time of year of {table.time(moment)}",
             remedy="give a file that covers a whole year",
         )
     source = np.searchsorted(edges, own[order[found]], side="right") - 1

@@ -58,7 +58,9 @@ def parse_unit(text: str | None, kind: str, *, file: str | None, path: str | Non
     if unit is None:
         what = {"level": "a price or carbon intensity", "reactive": "reactive energy"}.get(kind, kind)
         message = f"unit {text!r} is not a unit of {what}"
-        raise ScenarioError(message, file=file, path=path, remedy=f"use one of {known}")
+        near = {word.lower(): word for word in reversed(re.findall(r"[A-Za-z/0-9]+", known))}.get(plain.lower())
+        guess = f"did you mean {near}? " if near else ""
+        raise ScenarioError(message, file=file, path=path, remedy=f"{guess}use one of {known}")
     return unit
 
 

@@ -82,8 +82,7 @@ def _prices(rule: SharingKeys, meters: MeterColumns, first_slot: int) -> tuple[I
                 remedy="choose another price of the shared energy, or mend the tariffs",
             )
         return low + high, np.full(n_slots, 2, np.int64)
-    flat = rule.price_u if rule.price == "contract" else 0
-    return np.full(n_slots, flat, np.int64), np.ones(n_slots, np.int64)
+    return np.full(n_slots, rule.contract_price_u, np.int64), np.ones(n_slots, np.int64)
 
 
 def _allotted(rule: SharingKeys, demand: Int, supply: Int, names: Sequence[str], first_slot: int) -> Int:

@@ -153,6 +153,10 @@ def share_by_slot(
 ) -> BatchSharing:
     """`MeterRule.share` for every row of a batch."""
     n_slots, n = net_wh.shape
+    if members is not None:
+        from market.registry import check_named  # here, because the registry imports this module
+
+        check_named(rule, members)
     names = [f"{i:09d}" for i in range(n)] if members is None else list(members)
     local = np.zeros((n_slots, n), np.int64)
     price_num, price_den = [0] * n_slots, [1] * n_slots

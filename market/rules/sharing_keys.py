@@ -16,6 +16,7 @@ from market.book import Int, Meters
 from market.registry import (
     Declares,
     MeterRule,
+    check_named,
     choice_parameter,
     flag_parameter,
     fraction_parameter,
@@ -64,14 +65,20 @@ class SharingKeys(MeterRule):
     order: Sequence[str] = parameter((), "priority: consumers in turn; per_pair: producers in turn; others follow")
     repeat: bool = parameter(False, "ex_ante_variable: the lists repeat from their start")
     price: str = parameter("mid_market_rate", "of the shared energy: free, contract, per_pair, mid_market_rate")
-    price_u: int = parameter(0, "the contract price [micro-currency per kWh]")
+    price_u: int | None = parameter(None, "contract: its price [micro-currency per kWh], which must be given")
     pair_prices_u: Any = parameter(None, "per_pair: producer -> consumer -> price [micro-currency per kWh]")
 
     def __post_init__(self) -> None:
         choice_parameter(self.name, "key", self.key, KEYS)
         choice_parameter(self.name, "unused", self.unused, UNUSED)
         choice_parameter(self.name, "price", self.price, PRICES)
-        integer_parameter(self.name, "price_u", self.price_u)
+        if self.price_u is not None:
+            integer_parameter(self.name, "price_u", self.price_u)
+        elif self.price == "contract":
+            raise MarketError(
+                f"{self.name}: parameter price_u is missing, and price contract has no price without it",
+                remedy="give price_u in micro-currency per kWh (0.15 EUR/kWh = 150_000), or price: free for none",
+            )
         flag_parameter(self.name, "repeat", self.repeat)
         order = () if self.order is None else self.order
         if isinstance(order, str) or len(set(order)) != len(tuple(order)):
@@ -85,7 +92,7 @@ class SharingKeys(MeterRule):
                 )
             _mapping(self.name, "pair_prices_u", self.pair_prices_u)
             for producer, row in self.pair_prices_u.items():
-                for consumer, value in _mapping(self.name, f"pair_prices_u[{producer}]", row).items():
+                for consumer, value in _mapping(self.name, f"pair_prices_u[{producer}]", row, empty=True).items():
                     integer_parameter(self.name, f"pair_prices_u[{producer}][{consumer}]", value)
 
     def _checked_shares(self) -> Any:
@@ -98,10 +105,15 @@ class SharingKeys(MeterRule):
         if self.key == "per_pair":
             rows: dict[str, dict[str, Fraction]] = {}
             for producer, row in given.items():
-                exact = {m: self._share(f"shares[{producer}][{m}]", v)
-                         for m, v in _mapping(self.name, f"shares[{producer}]", row).items()}  # fmt: skip
+                given_row = _mapping(self.name, f"shares[{producer}]", row, empty=True)  # none: it shares with nobody
+                exact = {m: self._share(f"shares[{producer}][{m}]", v) for m, v in given_row.items()}
                 rows[producer] = self._sound(f"shares[{producer}]", exact)
             return rows
+        for m, values in given.items():
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise MarketError(
+                    f"{self.name}: parameter shares[{m}] is {values!r}", remedy="give a list of shares, one by slot"
+                )
         series = {m: tuple(self._share(f"shares[{m}]", v) for v in values) for m, values in given.items()}
         lengths = {len(values) for values in series.values()}
         if len(lengths) != 1 or 0 in lengths:
@@ -125,6 +137,19 @@ class SharingKeys(MeterRule):
     def pairs(self) -> bool:
         """Only key ``per_pair`` says whose energy goes to whom."""
         return self.key == "per_pair"
+
+    def named_members(self) -> Mapping[str, Sequence[str]]:
+        """See `market.registry.MeterRule.named_members`."""
+        named: dict[str, Sequence[str]] = {"order": self.order}
+        if self.shares is not None:
+            named["shares"] = list(self.shares)
+        tables = {"shares": self.shares if self.key == "per_pair" else None,
+                  "pair_prices_u": self.pair_prices_u if self.price == "per_pair" else None}  # fmt: skip
+        for name, table in tables.items():
+            if table is not None:
+                named[name] = list(table)
+                named |= {f"{name}[{producer}]": list(row) for producer, row in table.items()}
+        return named
 
     def series_index(self, slot: int) -> int:
         """Place of ``slot`` in the lists of ex_ante_variable; MarketError when they end before it."""
@@ -179,13 +204,18 @@ class SharingKeys(MeterRule):
             diagnostics={"local_price_u": one, "local_payments": dict(zip(meters.members, paid, strict=True))},
         )  # fmt: skip
 
+    @property
+    def contract_price_u(self) -> int:
+        """The stated price of the shared energy [micro-currency per kWh]; 0 where it is free."""
+        return self.price_u if self.price == "contract" and self.price_u is not None else 0
+
     def _one_price(self, meters: Meters) -> Fraction | None:
         """Price of the shared energy, None when each pair has its own."""
         if self.price == "per_pair":
             return None
         if self.price == "mid_market_rate" and meters.members:
             return Fraction(min(meters.retail_u) + max(meters.feed_in_u), 2)
-        return Fraction(self.price_u if self.price == "contract" else 0)
+        return Fraction(self.contract_price_u)
 
     def _allotted(self, meters: Meters, demand: list[int], supply: int) -> list[int]:
         """Whole Wh per consumer under the pool keys."""
@@ -258,11 +288,13 @@ class SharingKeys(MeterRule):
         """Share many slots in columns; equal to `share` slot by slot. ``members`` where ids are parameters."""
         if members is None and (self.shares is not None or self.order):
             raise MarketError(f"{self.name}: key {self.key!r} names members", remedy="pass members= to share_batch")
+        if members is not None:
+            check_named(self, members)
         names = [f"{i:09d}" for i in range(np.shape(net_wh)[1])] if members is None else list(members)
         return share_keys_batch(self, net_wh, retail_u, feed_in_u, active, names, first_slot)
 
 
-def _mapping(owner: str, name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not value:
+def _mapping(owner: str, name: str, value: Any, *, empty: bool = False) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not (value or empty):
         raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy="give a mapping from member ids")
     return value

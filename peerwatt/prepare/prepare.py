@@ -18,7 +18,7 @@ from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
 from peerwatt.scenario import expand, slot_grid
 from peerwatt.scenario.expansion import is_community
-from peerwatt.system import Int, System
+from peerwatt.system import Int, Supply, System
 
 NO_MARKET = "no_market"
 """The rule under which a community battery has nobody to serve."""
@@ -71,6 +71,13 @@ def prepare(
     wires = None
     if network is not None and scenario.power_flow != "none":
         wires = connect(network, buildings, scenario.power_flow, threads)
+    supply = supply_columns(scenario, buildings, grid, profiles)
+    if scenario.market.backstop == "in_book" and not _one_retailer(supply):
+        raise loaded.error(
+            ("market", "backstop"),
+            "the retailer stands in the book, but retail or feed-in prices differ between contracts",
+            "use market.backstop: after, or give every building the same prices",
+        )
     ids = tuple(b.id for b in buildings)
     return System(
         scenario=scenario,
@@ -83,12 +90,20 @@ def prepare(
         chargers=charger_columns(scenario, buildings, grid),
         community=np.array([is_community(b) for b in buildings], np.bool_),
         export_limit_wh=_export_limits(buildings, grid.hours),
-        supply=supply_columns(scenario, buildings, grid, profiles),
+        supply=supply,
         market=market_setup(loaded, buildings, grid, chosen),
         metering=metering_setup(scenario, buildings, grid, profiles),
         wires=wires,
         carbon_column=profiles.index_of(CARBON) if scenario.carbon.grid is not None else -1,
         static=run_static(loaded, expanded, grid, chosen, wires, profiles),
+    )
+
+
+def _one_retailer(supply: Supply) -> bool:
+    first = supply.contracts[0]
+    return all(
+        np.array_equal(c.retail_u, first.retail_u) and np.array_equal(c.feed_in_u, first.feed_in_u)
+        for c in supply.contracts
     )
 
 

@@ -59,7 +59,7 @@ def run_static(
         buses=() if wires is None else bus_infos(wires.network, scenario),
         branches=() if wires is None else branch_infos(wires.network, scenario),
         notices=tuple(notices),
-        remarks=_remarks(expanded.buildings, grid, rule, wires, profiles),
+        remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, rule, wires, profiles)),
         options={"power_flow": "none" if wires is None else wires.engine, "network": scenario.network.source},
     )
 

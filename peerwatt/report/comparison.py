@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core import RunError
-from peerwatt.report.text import MINUS, NOTHING, count, fixed, label, listing, money, number, percent
+from peerwatt.report.text import MINUS, fixed, label, money, number, percent
 
 Summary = Mapping[str, Any]
 
 MICRO = 1_000_000
-_NEGLIGIBLE = 5e-4  # of a saving: roundings of the ledger are not worth a word
+SMALLEST = 0.005
+"""An amount of money below this shows as 0.00 [currency]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kpi:
     """A key figure that arms are compared by.
 
-    ``better`` says which way is good; ``value`` takes a run's summary and the reference's; ``show`` words a value with
-    its unit.
+    ``better`` says which way is good, ``none`` that neither is; ``value`` takes a run's summary and the reference's;
+    ``show`` words a value with its unit; ``hint`` says what a reader of the table must know.
     """
 
     key: str
     name: str
-    better: Literal["low", "high"]
+    better: Literal["low", "high", "none"]
     value: Callable[[Summary, Summary], float | None]
     show: Callable[[float, str], str]
+    hint: str = ""
 
 
 def _cost(run: Summary, _: Summary) -> float | None:
@@ -35,17 +37,37 @@ def _cost(run: Summary, _: Summary) -> float | None:
 
 
 def changes(run: Summary, reference: Summary) -> dict[str, float]:
-    """What each building pays more than in ``reference`` [currency]; negative = it gains."""
+    """What each building pays more than in ``reference`` [currency]; negative = it gains.
+
+    Buildings are those whose savings count: members in one of the runs, without those that are storage only.
+    """
     before = reference["buildings"]
     return {
-        id_: (row["cost_u"] - before[id_]["cost_u"]) / MICRO for id_, row in run["buildings"].items() if id_ in before
+        id_: (row["cost_u"] - before[id_]["cost_u"]) / MICRO
+        for id_, row in run["buildings"].items()
+        if id_ in before and (row.get("counted", True) or before[id_].get("counted", True))
     }
+
+
+def battery_account(run: Summary, _: Summary) -> float | None:
+    """Profit (+) or loss (-) of the community battery against no market [currency]; None without one."""
+    amount = run["money"].get("community_storage_u")
+    return None if amount is None else float(amount) / MICRO
+
+
+def _operator(run: Summary, _: Summary) -> float | None:
+    return float(run["money"]["accounts"].get("operator", {}).get("total_u", 0)) / MICRO
 
 
 def _losers(run: Summary, reference: Summary) -> float | None:
     if run is reference:
         return None
-    return float(sum(change > 0 for change in changes(run, reference).values()))
+    return float(sum(change >= SMALLEST for change in changes(run, reference).values()))
+
+
+def _net(run: Summary, _: Summary) -> float | None:
+    value = run["self_supply"].get("net_self_sufficiency")
+    return None if value is None else float(value)
 
 
 def _worst(run: Summary, reference: Summary) -> float | None:
@@ -75,16 +97,56 @@ KPIS: tuple[Kpi, ...] = (
     Kpi("cost", "total cost of all buildings", "low", _cost, money),
     Kpi("losers", "number of buildings that pay more", "low", _losers, lambda v, _: f"{int(v)}"),
     Kpi("worst", "cost change of the worst-off building", "low", _worst, lambda v, c: money(v, c, signed=True)),
+    Kpi("battery", "profit or loss of the community battery", "none", battery_account,
+        lambda v, c: money(v, c, signed=True), f"+ profit, {MINUS} loss, against standing idle"),
+    Kpi("operator", "account of the operator", "none", _operator, lambda v, c: money(v, c, signed=True),
+        f"+ surplus, {MINUS} deficit"),
     Kpi("local", "energy traded inside the district", "high", _at("energy", "local_kwh"), _with("kWh")),
-    Kpi("inside", "share of use met from inside", "high", _inside, lambda v, _: percent(v)),
+    Kpi("net", "self-sufficiency of the district", "high", _net, lambda v, _: percent(v), "whoever trades"),
+    Kpi("inside", "share of use met from inside", "high", _inside, lambda v, _: percent(v),
+        "with charging counted as use"),
     Kpi("peak", "highest draw from the grid above", "low", _at("grid", "peak_import_kw"), _with("kW")),
     Kpi("reverse", "highest reverse flow", "low", _at("grid", "peak_reverse_kw"), _with("kW")),
     Kpi("losses", "network losses", "low", _at("grid", "losses_kwh"), _with("kWh")),
     Kpi("violations", "limit violations", "low", _at("violations", "count"), lambda v, _: f"{int(v):,}"),
     Kpi("carbon", "CO₂ of the grid's supply", "low", _at("carbon", "imports_kg"), _with("kg")),
     Kpi("gini", "Gini of savings", "low", _at("savings", "gini"), lambda v, _: fixed(v, 3)),
-)
+)  # fmt: skip
 """What arms are compared by, in the order of the table."""
+
+PHYSICAL = ("net", "peak", "reverse", "losses", "violations", "carbon")
+"""Figures of energy and network, which a rule that only settles does not change."""
+
+
+def shown_kpis(summaries: Sequence[Summary]) -> list[Kpi]:
+    """The figures that these runs have: no network words without a network, no accounts that are always zero."""
+    found = []
+    network = any(s["run"].get("n_buses", 1) for s in summaries)
+    for kpi in KPIS:
+        values = kpi_values(kpi, summaries)
+        if all(v is None for v in values) or (kpi.key in ("losses", "violations") and not network):
+            continue
+        if kpi.key in ("battery", "operator") and not any(abs(v or 0.0) >= SMALLEST for v in values):
+            continue
+        found.append(kpi)
+    return found
+
+
+def moved_by_no_rule(summaries: Sequence[Summary]) -> list[Kpi]:
+    """The physical figures that are the same in all arms with a market, if there are two of these or more."""
+    with_market = [i for i, s in enumerate(summaries) if s["run"]["rule"] != "no_market"]
+    found = []
+    for kpi in shown_kpis(summaries):
+        values = kpi_values(kpi, summaries)
+        several = len(with_market) > 1 and level(kpi, [values[i] for i in with_market])
+        if kpi.key in PHYSICAL and (several or level(kpi, values)):
+            found.append(kpi)
+    return found
+
+
+def only_money(summaries: Sequence[Summary]) -> bool:
+    """Whether energy flows, peaks, losses and violations do not depend on the rule."""
+    return len(moved_by_no_rule(summaries)) == sum(k.key in PHYSICAL for k in shown_kpis(summaries))
 
 
 def arm_names(summaries: Sequence[Summary]) -> list[str]:
@@ -170,22 +232,22 @@ def same(kpi: Kpi, a: float, b: float) -> bool:
 
 def beats(kpi: Kpi, a: float, b: float) -> bool:
     """Whether ``a`` is clearly better than ``b``."""
-    return not same(kpi, a, b) and ((a < b) if kpi.better == "low" else (a > b))
+    return kpi.better != "none" and not same(kpi, a, b) and ((a < b) if kpi.better == "low" else (a > b))
 
 
 def best_arms(kpi: Kpi, values: Sequence[float | None]) -> list[int]:
     """Positions of the arms that no other beats; empty when fewer than two have a value."""
     known = [v for v in values if v is not None]
-    if len(known) < 2:
+    if len(known) < 2 or kpi.better == "none":
         return []
     return [i for i, v in enumerate(values) if v is not None and not any(beats(kpi, w, v) for w in known)]
 
 
 def difference(key: str, change: float, currency: str) -> str:
     """A difference of a key figure with its sign; shares in percentage points."""
-    if key == "inside":
+    if key in ("inside", "net"):
         text = f"{fixed(abs(change) * 100, 1)} points"
-    elif key in ("cost", "worst"):
+    elif key in ("cost", "worst", "battery", "operator"):
         text = money(abs(change), currency)
     else:
         text = next(k for k in KPIS if k.key == key).show(abs(change), currency)
@@ -195,8 +257,9 @@ def difference(key: str, change: float, currency: str) -> str:
 def comparison_findings(summaries: Sequence[Summary], names: Sequence[str] | None = None) -> list[str]:
     """Plain sentences about runs of the same district under different rules.
 
-    First what each arm saves against no market and who pays for it, then for every trading arm where it does not beat
-    each low-tech arm (no market, another tariff, a static key), then which arm is best at what.
+    Whether the rules move anything but money, what each arm saves against no market and who pays for it, then for
+    every trading arm where it does not beat the low-tech arms (no market, another tariff, a static key), then which
+    arm is best at what.
 
     Parameters
     ----------
@@ -210,85 +273,20 @@ def comparison_findings(summaries: Sequence[Summary], names: Sequence[str] | Non
     RunError
         If the runs are not of one district and span, or none is without a market.
     """
+    from peerwatt.report.findings import against_low_tech, best_findings, cost_findings, physical_findings
+
     check_same_district(summaries)
     arms = list(names or arm_names(summaries))
-    low_tech = [i for i, s in enumerate(summaries) if is_low_tech(s)]
-    findings = _cost_findings(summaries, arms)
-    for i in range(len(summaries)):
-        if i not in low_tech:
-            findings += [_against(summaries, arms, i, j) for j in low_tech]
-    return findings + _best_findings(summaries, arms)
+    trading = [i for i, s in enumerate(summaries) if not is_low_tech(s)]
+    findings = [*physical_findings(summaries, arms), *cost_findings(summaries, arms)]
+    findings += [against_low_tech(summaries, arms, i) for i in trading]
+    return findings + best_findings(summaries, arms)
 
 
-def _cost_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
-    reference = reference_of(summaries)
-    base = summaries[reference]
-    currency = base["run"]["currency"]
-    found = []
-    for i, summary in enumerate(summaries):
-        if i == reference:
-            continue
-        saved = (base["money"]["cost_u"] - summary["money"]["cost_u"]) / MICRO
-        if saved == 0:
-            found.append(
-                f"With {in_words(arms[i])} all buildings together pay exactly what they pay with "
-                f"{in_words(arms[reference])}."
-            )
-            continue
-        share = f" ({percent(abs(saved) * MICRO / abs(base['money']['cost_u']))})" if base["money"]["cost_u"] else ""
-        losers = int(_losers(summary, base) or 0)
-        text = f"With {in_words(arms[i])} all buildings together pay {money(abs(saved), currency)}{share} "
-        text += f"{'less' if saved > 0 else 'more'} than with {in_words(arms[reference])}"
-        text += f"; {count(losers, 'building pays', 'buildings pay')} more" if losers else "; no building pays more"
-        found.append(text + _who_pays(summary, base, currency) + ".")
-    return found
-
-
-def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
-    """Where savings come from: other accounts that receive less."""
-    parts = []
-    for account in ("retailer", "network", "state", "operator"):
-        both = [s["money"]["accounts"].get(account, {}).get("total_u", 0) for s in (summary, base)]
-        change = (both[0] - both[1]) / MICRO
-        if abs(change) * MICRO > _NEGLIGIBLE * abs(base["money"]["cost_u"] - summary["money"]["cost_u"]):
-            parts.append(f"the {account} receives {money(abs(change), currency)} {'more' if change > 0 else 'less'}")
-    return f"; in return {listing(parts)}" if parts else ""
-
-
-def _against(summaries: Sequence[Summary], arms: Sequence[str], i: int, j: int) -> str:
-    """Where trading arm i beats low-tech arm j and where not; what no arm changes is left to the last sentence."""
-    currency = summaries[i]["run"]["currency"]
-    won: list[str] = []
-    equal: list[str] = []
-    lost: list[str] = []
-    for kpi in KPIS:
-        values = kpi_values(kpi, summaries)
-        a, b = values[i], values[j]
-        if a is None or b is None or _level(kpi, values):
-            continue
-        if same(kpi, a, b):
-            equal.append(kpi.name)
-        else:
-            better = beats(kpi, a, b)
-            figures = "" if better else f" ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
-            (won if better else lost).append(kpi.name + figures)
-    arm, other = sentence_start(in_words(arms[i])), in_words(arms[j])
-    if won and not equal and not lost:
-        return f"{arm} beats {other} in every figure in which the arms differ: {listing(won)}."
-    where = [f"it is worse in {listing(lost)}"] if lost else []
-    where += [f"there is no difference in {listing(equal)}"] if equal else []
-    if not won:
-        text = f"{arm} does not beat {other} in any figure compared"
-        return f"{text}: {'; '.join(where)}." if where else f"{text}."
-    missed = len(lost) + len(equal)
-    text = f"{arm} does not beat {other} in {count(missed, 'figure')} of {missed + len(won)}"
-    return f"{text}: {'; '.join(where)}. It is better in {listing(won)}."
-
-
-def _level(kpi: Kpi, values: Sequence[float | None]) -> bool:
+def level(kpi: Kpi, values: Sequence[float | None]) -> bool:
     """Whether a figure is the same in every arm that has it."""
     known = [value for value in values if value is not None]
-    return all(same(kpi, known[0], value) for value in known)
+    return not known or all(same(kpi, known[0], value) for value in known)
 
 
 def in_words(arm: str) -> str:
@@ -299,22 +297,3 @@ def in_words(arm: str) -> str:
 def sentence_start(text: str) -> str:
     """``text`` with a capital first letter."""
     return text[:1].upper() + text[1:]
-
-
-def _best_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
-    currency = summaries[0]["run"]["currency"]
-    by_arm: dict[str, list[str]] = {}
-    level = []
-    for kpi in KPIS:
-        values = kpi_values(kpi, summaries)
-        best = best_arms(kpi, values)
-        if best and _level(kpi, values):
-            level.append(kpi.name)
-        elif best:
-            value = values[best[0]]
-            words = kpi.show(value, currency) if value is not None else NOTHING
-            by_arm.setdefault(listing([arms[i] for i in best]), []).append(f"{kpi.name} ({words})")
-    found = [f"Best at {listing(items)}: {arm}." for arm, items in by_arm.items()]
-    if level:
-        found.append(f"No difference between the arms in {listing(level)}.")
-    return found

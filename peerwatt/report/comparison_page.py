@@ -9,11 +9,12 @@ import numpy as np
 
 from core import RunError
 from peerwatt.report.comparison import (
-    KPIS,
     MICRO,
+    SMALLEST,
     Kpi,
     Summary,
     arm_names,
+    battery_account,
     best_arms,
     changes,
     comparison_findings,
@@ -21,19 +22,24 @@ from peerwatt.report.comparison import (
     in_words,
     is_low_tech,
     kpi_values,
+    level,
+    only_money,
     reference_of,
+    same,
+    shown_kpis,
 )
 from peerwatt.report.data import EQUIPMENT
 from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
 from peerwatt.report.palette import GREY, KINDS, with_alpha
 from peerwatt.report.text import NOTHING, count, html, label, listing, money, plain, settings
-from peerwatt.report.wording import NOT_STATED, household_kind
+from peerwatt.report.wording import NOT_STATED, household_kind, practically_nothing, profit_or_loss
 from peerwatt.results import Run
 from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.results.summary import equipment
 
-_UNITS = {"local": ("MWh", 1e-3), "inside": ("%", 100.0), "peak": ("kW", 1.0), "reverse": ("kW", 1.0),
+_UNITS = {"local": ("MWh", 1e-3), "inside": ("%", 100.0), "net": ("%", 100.0),
+          "peak": ("kW", 1.0), "reverse": ("kW", 1.0),
           "losses": ("kWh", 1.0), "violations": ("count", 1.0), "carbon": ("kg", 1.0)}  # fmt: skip
 
 ATTRIBUTES: dict[str, Callable[[BuildingInfo], str]] = {
@@ -119,21 +125,20 @@ def kpi_table(summaries: Sequence[Summary], arms: Sequence[str]) -> str:
     reference = reference_of(summaries)
     currency = summaries[0]["run"]["currency"]
     rows = []
-    for kpi in KPIS:
+    for kpi in shown_kpis(summaries):
         values = kpi_values(kpi, summaries)
-        if all(v is None for v in values):
-            continue
         best = best_arms(kpi, values)
-        level = len(best) == sum(v is not None for v in values)
-        hint = "lower is better" if kpi.better == "low" else "higher is better"
+        all_best = len(best) in (0, sum(v is not None for v in values))
+        way = {"low": "lower is better", "high": "higher is better", "none": ""}[kpi.better]
+        hint = "; ".join(words for words in (kpi.hint, way) if words)
         name = f'{html(kpi.name[:1].upper() + kpi.name[1:])}<span class="delta">{hint}</span>'
         row = [Cell(kpi.name, markup=name)]
         for i, value in enumerate(values):
-            row.append(_kpi_cell(kpi, value, values[reference], currency, i in best and not level, i == reference))
+            row.append(_kpi_cell(kpi, value, values[reference], currency, i in best and not all_best, i == reference))
         rows.append(row)
     heads = ["Figure", *(f"{arm} (reference)" if i == reference else arm for i, arm in enumerate(arms))]
     caption = f"Small: difference from {arms[reference]}. Bold: best of the row; no bold: no difference."
-    return f'<div class="box">{table_html(caption, heads, rows, [False] + [True] * len(arms))}</div>'
+    return f'<div class="box sticky">{table_html(caption, heads, rows, [False] + [True] * len(arms))}</div>'
 
 
 def _kpi_cell(kpi: Kpi, value: float | None, base: float | None, currency: str, best: bool, is_reference: bool) -> Cell:
@@ -142,7 +147,7 @@ def _kpi_cell(kpi: Kpi, value: float | None, base: float | None, currency: str, 
     text = kpi.show(value, currency)
     delta = ""
     if not is_reference and base is not None:
-        words = "no difference" if value == base else difference(kpi.key, value - base, currency)
+        words = "no difference" if same(kpi, value, base) else difference(kpi.key, value - base, currency)
         delta = f'<span class="delta">{html(words)}</span>'
     return Cell(text, value, f"{html(text)}{delta}", best)
 
@@ -162,13 +167,21 @@ def costs(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure:
                  text=[money(v, currency) for v in values], textposition="auto", cliponaxis=False,
                  hovertemplate=f"%{{x}}: %{{y:,.2f}} {currency}<extra></extra>")  # fmt: skip
     plan = layout(axis("arm", type="category"), axis(f"paid by all buildings [{currency}]", zeroline=True), height=330)
-    low, high = int(np.argmin(values)), int(np.argmax(values))
-    text = (
-        f"All buildings together pay least with {in_words(arms[low])} ({money(values[low], currency)}) and most with "
-    )
-    text += f"{in_words(arms[high])} ({money(values[high], currency)})."
-    if values[low] == values[high]:
-        text = f"All buildings together pay the same in every arm: {money(values[low], currency)}."
+    shown = [money(v, currency) for v in values]
+    least, most = money(min(values), currency), money(max(values), currency)
+    if least == most:
+        text = f"All buildings together pay the same in every arm: {least}."
+    else:
+        low, high = (
+            listing([in_words(a) for a, s in zip(arms, shown, strict=True) if s == end]) for end in (least, most)
+        )
+        text = f"All buildings together pay least with {low} ({least}) and most with {high} ({most})."
+    batteries = [(battery_account(s, s), in_words(a)) for s, a in zip(summaries, arms, strict=True)]
+    said = [
+        f"{profit_or_loss(v, currency)} with {a}" for v, a in batteries if v is not None and not practically_nothing(v)
+    ]
+    if said:
+        text += f" The community battery is counted in; it makes {listing(said)}."
     return Figure("costs", "What all buildings pay together", text, (Panel("", {"data": [trace], "layout": plan}),))
 
 
@@ -190,20 +203,22 @@ def distribution(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure:
             "line": {"color": colours[i], "width": 1.5}, "fillcolor": with_alpha(colours[i], 0.15),
             "hovertemplate": f"%{{text}}: %{{y:,.2f}} {currency}<extra>{html(arms[i])}</extra>", "showlegend": False,
         })  # fmt: skip
-        texts.append((float(np.median(values)), arms[i], sum(v < 0 for v in values)))
+        lost = sum(v <= -SMALLEST for v in values)
+        texts.append((float(np.median(values)) if values else 0.0, arms[i], lost))
     plan = layout(axis("arm", type="category"), axis(f"saved per building [{currency}]", zeroline=True), height=420)
-    best = max(texts)
-    text = f"Half of the buildings save {money(best[0], currency)} or more with {in_words(best[1])}"
+    best = money(max(texts)[0], currency)
+    tied = [in_words(arm) for median, arm, _ in texts if money(median, currency) == best]
+    text = f"Half of the buildings save {best} or more with {listing(tied)}"
     text += ", the highest median of all arms" if len(texts) > 1 else ""
     losing = [f"{n} with {in_words(arm)}" for _, arm, n in texts if n]
     text += (
         f"; buildings that pay more than with {in_words(arms[reference])}: {listing(losing)}."
         if losing
-        else "; nobody pays more."
+        else "; none of these buildings pays more."
     )
     return Figure("distribution", f"Savings of every building against {arms[reference]}", text,
                   (Panel("", {"data": traces, "layout": plan}),),
-                  note="Each dot is a building; the box holds the middle half.")  # fmt: skip
+                  note="Each dot is a building (no storage-only ones); the box holds the middle half.")  # fmt: skip
 
 
 def by_household(static: RunStatic, summaries: Sequence[Summary], arms: Sequence[str]) -> Figure:
@@ -213,7 +228,7 @@ def by_household(static: RunStatic, summaries: Sequence[Summary], arms: Sequence
     for attribute, kind_of in ATTRIBUTES.items():
         members: dict[str, list[str]] = {}
         for building in static.buildings:
-            if attribute == "equipment" or not building.community:  # a battery of all is no household
+            if not building.community:  # a battery of all is no household
                 members.setdefault(kind_of(building), []).append(building.id)
         if set(members) - {NOT_STATED}:
             panels.append(_household_panel(attribute, members, summaries, arms))
@@ -235,7 +250,7 @@ def _household_panel(
         if i == reference:
             continue
         change = changes(summary, summaries[reference])
-        means = [-float(np.mean([change[m] for m in members[kind]])) for kind in kinds]
+        means = [-float(np.mean([change.get(m, 0.0) for m in members[kind]])) for kind in kinds]
         hover = f"%{{x}}, {html(arms[i])}: %{{y:,.2f}} {currency}<extra></extra>"
         traces.append(bars(arms[i], names, [round(v, 2) for v in means], colours[i], hovertemplate=hover))
         extremes += [(m, kind, arms[i]) for m, kind in zip(means, kinds, strict=True) if kind != NOT_STATED]
@@ -245,6 +260,8 @@ def _household_panel(
     text = f"By {attribute}, the highest mean savings are those of {best[1]} with {in_words(best[2])} "
     text += f"({money(best[0], currency)}), "
     text += f"the lowest those of {worst[1]} with {in_words(worst[2])} ({money(worst[0], currency)})."
+    if NOT_STATED in members:
+        text += f" Of {count(len(members[NOT_STATED]), 'building')} it is not stated."
     return Panel(attribute, {"data": traces, "layout": plan}, text)
 
 
@@ -252,11 +269,11 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
     """Peaks, supply from inside, losses, carbon: one small drawing each."""
     panels, texts = [], []
     currency = summaries[0]["run"]["currency"]
-    for kpi in KPIS:
+    for kpi in shown_kpis(summaries):
         if kpi.key not in _UNITS:
             continue
         values = kpi_values(kpi, summaries)
-        if not any(values):  # nothing but zeros and unknowns: the table says it
+        if not any(values) or level(kpi, values):  # the same everywhere: the table says it
             continue
         unit, factor = _UNITS[kpi.key]
         shown = [None if v is None else round(v * factor, 4) for v in values]
@@ -269,11 +286,15 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
         best = best_arms(kpi, values)
         if best and len(best) < sum(v is not None for v in values):
             texts.append(f"{kpi.name} ({listing([arms[i] for i in best])})")
+    if not panels:
+        return absent("grid-figures", "Peaks, local supply, losses and carbon",
+                      "The arms do not differ in any of these figures; the table holds them.")  # fmt: skip
     text = f"Best arm: {'; '.join(texts)}." if texts else "The arms do not differ in any of these figures."
-    if not any(k in " ".join(texts) for k in ("highest draw", "reverse")) and texts:
+    if only_money(summaries):
         text += " Peaks are the same in all arms: the rule settles energy but does not move it."
     return Figure("grid-figures", "Peaks, local supply, losses and carbon", text, tuple(panels),
-                  note="Settlement moves money; peaks change only where batteries or cars act otherwise.")  # fmt: skip
+                  note="Figures that are the same in every arm stand in the table only. Settlement moves money; peaks "
+                       "change only where batteries or cars act otherwise.")  # fmt: skip
 
 
 def _arms_html(summaries: Sequence[Summary], arms: Sequence[str]) -> str:

@@ -62,8 +62,9 @@ class Group:
 class ReportData:
     """Everything the figures need. Energies in Wh, money in whole currency, prices in currency per kWh.
 
-    ``slots`` holds arrays of shape ``(n_slots,)`` by name, NaN where a slot has no value; ``savings`` and
-    ``equipment`` have one entry per building; ``flows_wh[seller, buyer]`` is energy over the whole run. ``None`` (for
+    ``slots`` holds arrays of shape ``(n_slots,)`` by name, NaN where a slot has no value; ``savings``,
+    ``counted`` (whether its savings count: a member that is not storage only) and ``equipment`` have one entry per
+    building; ``flows_wh[seller, buyer]`` is energy over the whole run. ``None`` (for
     ``slots``: empty) means that the run has no such part.
     """
 
@@ -75,6 +76,7 @@ class ReportData:
     scenario: str
     slots: Mapping[str, Floats]
     savings: Floats
+    counted: NDArray[np.bool_]
     equipment: tuple[str, ...]
     groups: Mapping[str, tuple[Group, ...]]
     voltage: Bands | None

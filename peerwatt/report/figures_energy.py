@@ -245,6 +245,8 @@ def carbon(data: ReportData) -> Figure:
     if all_ > 0:
         text += f", {percent(1 - total / all_)} less than if the grid had supplied all its use"
     note = (
-        "Grid intensity per slot times energy drawn. Energy fed back earns no credit; making the plants is not counted."
+        "Intensity of the slot times energy drawn. Energy fed back earns no credit; making plants is not counted."
+        " The key figure 'avoided' values all PV that stayed inside, also what batteries and the network lost of it, "
+        "at the time it was made; the saving named here counts only use, at the time of use."
     )
     return Figure(id_, title, text + ".", (Panel("", {"data": traces, "layout": plan}),), note=note)

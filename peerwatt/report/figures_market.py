@@ -22,6 +22,12 @@ from peerwatt.report.figure import (
 from peerwatt.report.palette import BLUE, GREEN, VIRIDIS, plotly_scale, with_alpha
 from peerwatt.report.text import MONTHS, count, energy, label, number, percent, plain
 
+RARE = 0.02
+"""Hours with a smaller share of the slots with trade are not named as the cheapest or dearest."""
+
+ONE_PRICE = 0.3
+"""From this share of the energy on it is said that it changed hands at one and the same price."""
+
 
 def market_figures(data: ReportData) -> list[Figure]:
     """Price and volume, then the price's daily and yearly shape."""
@@ -110,11 +116,28 @@ def _price_sentence(data: ReportData, price: Floats | None, traded: float) -> st
     low, high = int(np.nanargmin(price)), int(np.nanargmax(price))
     if price[high] - price[low] < 5e-7:
         return f"{text}, always at {number(mean, 4)} {data.price_unit}."
-    return (
-        f"{text}, at {number(mean)} {data.price_unit} on average by energy; the price moved between "
+    text += (
+        f", at {number(mean)} {data.price_unit} on average by energy; the price moved between "
         f"{number(float(price[low]))} (first on {data.when(low)}) and {number(float(price[high]))} {data.price_unit} "
         f"(first on {data.when(high)})."
     )
+    return text + _one_price(data, price, weights)
+
+
+def _one_price(data: ReportData, price: Floats, weights: Floats) -> str:
+    """The price at which more than ``ONE_PRICE`` of the energy changed hands, if there is one."""
+    known = np.isfinite(price) & (weights > 0)
+    if not known.any():
+        return ""
+    levels, place = np.unique(np.round(price[known], 7), return_inverse=True)
+    sums = np.bincount(place, weights[known])
+    top = int(sums.argmax())
+    share = float(sums[top] / sums.sum())
+    if share <= ONE_PRICE:
+        return ""
+    mean = " (a slot's mean)" if data.static.pairs and data.static.rule != "uniform_price" else ""
+    level = f"{plain(float(levels[top]))} {data.price_unit}{mean}"
+    return f" {percent(share, 0)} of the energy changed hands at exactly {level}."
 
 
 def price_map(data: ReportData) -> Figure:
@@ -133,7 +156,8 @@ def price_map(data: ReportData) -> Figure:
         rows = (data.local.date - data.local.date[0]).astype(np.int64)
         names = [str(data.local.date[0] + np.timedelta64(i, "D")) for i in range(data.n_days)]
         word = "day"
-    table = timeline.mean_by(rows, len(names), hour, 24, price)
+    volume = np.nan_to_num(data.slots["volume_wh"])
+    table = timeline.mean_by(rows, len(names), hour, 24, price, volume)
     trace: Spec = {
         "type": "heatmap",
         "z": column(table),
@@ -151,15 +175,18 @@ def price_map(data: ReportData) -> Figure:
         axis(word, autorange="reversed", type="category"),
         height=max(200, min(560, 130 + 24 * len(names))),
     )
-    profile = timeline.mean_by(np.zeros_like(hour), 1, hour, 24, price)[0]
+    profile = timeline.mean_by(np.zeros_like(hour), 1, hour, 24, price, volume)[0]
+    slots = np.bincount(hour[np.isfinite(price)], minlength=24)
+    profile = np.where(slots >= RARE * slots.sum(), profile, np.nan)  # an hour with a handful of trades says nothing
     low, high = int(np.nanargmin(profile)), int(np.nanargmax(profile))
     if profile[high] - profile[low] < 5e-7:
         text = f"The price is the same in every hour of the day: {number(float(profile[low]), 4)} {data.price_unit}."
     else:
         text = (
-            f"Averaged over the run, the price is lowest from {low:02d}:00 "
+            f"Averaged by energy over the run, the price is lowest from {low:02d}:00 "
             f"({number(float(profile[low]))} {data.price_unit}) and highest from {high:02d}:00 "
             f"({number(float(profile[high]))} {data.price_unit})."
         )
-    note = "Mean over the slots that had a price; empty cells had none."
+    note = "Mean weighted by energy over the slots that had a price; empty cells had none. The sentence leaves out "
+    note += f"hours with less than {percent(RARE, 0)} of the slots with trade."
     return Figure(id_, title, text, (Panel("", {"data": [trace], "layout": plan}),), note=note)

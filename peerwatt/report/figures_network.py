@@ -132,11 +132,15 @@ def _voltage_range(values: Floats, low: Floats, high: Floats) -> list[float]:
 
 
 def _limit_words(low: Floats, high: Floats) -> str:
+    """Both limits where all buses have the same, else their ranges: limits differ by bus."""
+    if np.ptp(low) == 0 and np.ptp(high) == 0:
+        return f"{plain(float(low[0]))} and {plain(float(high[0]))} p.u."
+
     def words(values: Floats) -> str:
         a, b = float(values.min()), float(values.max())
         return plain(a) if a == b else f"{plain(a)} to {plain(b)}"
 
-    return f"{words(low)} and {words(high)} p.u."
+    return f"lower limits {words(low)}, upper {words(high)} p.u., by bus"
 
 
 def _snapshot(data: ReportData, key: str) -> Snapshot | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from peerwatt.report.data import Floats, Group, Ints, ReportData
+from peerwatt.report.data import EQUIPMENT, Floats, Group, Ints, ReportData
 from peerwatt.report.figure import FOREGROUND, Figure, Panel, Spec, absent, axis, bars, column, layout
-from peerwatt.report.palette import BLUE, GREY, KINDS, with_alpha
+from peerwatt.report.palette import BLUE, EQUIPMENT_COLOURS, GREY, KINDS, with_alpha
 from peerwatt.report.text import count, energy, label, money, percent
-from peerwatt.report.wording import NOT_STATED
+from peerwatt.report.wording import BATTERY_ACCOUNT, NOT_STATED, profit_or_loss
 
 MAX_SELLERS, MAX_BUYERS = 10, 14
 """So many suppliers and buyers are shown by name in the sankey; the rest is bundled."""
@@ -20,10 +20,21 @@ def people_figures(data: ReportData) -> list[Figure]:
 
 
 def kinds(data: ReportData) -> dict[str, str]:
-    """Colour of each kind of household of the run, the most frequent first."""
-    names = list(data.equipment)
-    order = sorted(set(names), key=lambda k: (-names.count(k), k))
-    return {name: KINDS[i % len(KINDS)] for i, name in enumerate(order)}
+    """Colour of each kind of household of the run; a kind has the same colour in every report."""
+    found = {EQUIPMENT[key]: colour for key, colour in EQUIPMENT_COLOURS.items() if key != "community"}
+    counted = {name for name, yes in zip(data.equipment, data.counted, strict=True) if yes}
+    return {name: colour for name, colour in found.items() if name in counted}
+
+
+def batteries_of_all(data: ReportData) -> list[int]:
+    """Indices of the storage-only buildings."""
+    return [i for i, building in enumerate(data.static.buildings) if building.community]
+
+
+def savings_order(data: ReportData) -> list[int]:
+    """Buildings in the order of the savings' bars: counted ones from most to least saved, then the batteries."""
+    order = [int(i) for i in np.argsort(-data.savings, kind="stable") if data.counted[i]]
+    return order + batteries_of_all(data)
 
 
 def savings(data: ReportData) -> Figure:
@@ -36,12 +47,15 @@ def savings(data: ReportData) -> Figure:
     values = data.savings
     if not values.any():
         return absent(id_, title, "No building saves or loses anything against no market in this run.")
-    order = np.argsort(-values, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
+    order, stores = savings_order(data), batteries_of_all(data)
     traces = []
-    for name, colour in kinds(data).items():
-        member = [i for i in order if data.equipment[i] == name]
+    for name, colour in [
+        *kinds(data).items(),
+        *([(BATTERY_ACCOUNT, EQUIPMENT_COLOURS["community"])] if stores else []),
+    ]:
+        member = stores if name == BATTERY_ACCOUNT else [
+            i for i in order if data.equipment[i] == name and i not in stores
+        ]  # fmt: skip
         ids = [data.static.buildings[i].id for i in member]
         hover = f"%{{x}} ({name}): %{{y:,.2f}} {data.currency}<extra></extra>"
         traces.append(bars(name, ids, column(values[member], 2), colour, hovertemplate=hover))
@@ -52,6 +66,10 @@ def savings(data: ReportData) -> Figure:
         height=400, bargap=0.15, barmode="overlay",
     )  # fmt: skip
     note = "Bill without a market at the same meters, less the bill of this run, over the whole span."
+    if stores:
+        note += (
+            " The community battery is no household: it has a bar of its own at the right and counts in no figure here."
+        )
     return Figure(id_, title, _savings_text(data, values), (Panel("", {"data": traces, "layout": plan}),), note=note)
 
 
@@ -59,17 +77,24 @@ def _savings_text(data: ReportData, values: Floats) -> str:
     def money_of(amount: float) -> str:
         return money(float(amount), data.currency)
 
-    n, won, lost = len(values), int((values > 0).sum()), int((values < 0).sum())
+    names = [b for b, yes in zip(data.static.buildings, data.counted, strict=True) if yes]
+    n = len(names)
+    stores = batteries_of_all(data)
+    account = profit_or_loss(float(values[stores].sum()), data.currency)
+    battery = f" The community battery makes {account}." if stores else ""
+    values = values[data.counted]
+    if not n:
+        return f"No building but storage was a member.{battery}"
+    won, lost = int((values > 0).sum()), int((values < 0).sum())
     best, worst = int(values.argmax()), int(values.argmin())
-    names = data.static.buildings
     text = f"{won} of {count(n, 'building')} save{'s' if won == 1 else ''} against no market"
     text += f", {money_of(values.mean())} on average; the most is {money_of(values[best])} ({names[best].id})"
     if lost:
         text += f", and {count(lost, 'building loses', 'buildings lose')}"
         text += f", at most {money_of(-values[worst])} ({names[worst].id})"
     elif n > 1:
-        text += f", the least {money_of(values[worst])} ({names[worst].id}); nobody loses"
-    return text + "."
+        text += f", the least {money_of(values[worst])} ({names[worst].id}); none of these {n} loses"
+    return f"{text}.{battery}"
 
 
 def savings_by_kind(data: ReportData) -> Figure:
@@ -115,6 +140,10 @@ def _kind_panel(data: ReportData, name: str, groups: tuple[Group, ...]) -> Panel
             f"Highest mean savings by {name}: {best.name}, {money(best.mean, data.currency)} per building; "
             f"lowest: {worst.name}, {money(worst.mean, data.currency)}."
         )
+    unknown = sum(g.n for g in ranked if g.name == NOT_STATED)
+    if unknown and stated[0].name != NOT_STATED:
+        mean = next(g.mean for g in ranked if g.name == NOT_STATED)
+        text += f" Of {count(unknown, 'building')} it is not stated; they save {money(mean, data.currency)} on average."
     return Panel(name, {"data": [bar, reach], "layout": plan}, text)
 
 

@@ -61,6 +61,7 @@ def load_report_data(folder: Path | Run) -> ReportData:
         scenario=scenario.read_text(encoding="utf-8") if scenario.is_file() else "",
         slots=slots,
         savings=np.array([h["savings"] for h in homes], np.float64),
+        counted=np.array([h["counted"] for h in homes], np.bool_),
         equipment=tuple(EQUIPMENT.get(h["equipment"], str(h["equipment"])) for h in homes),
         groups=_groups(summary),
         voltage=_voltage(values),

@@ -15,6 +15,15 @@ PURPLE = "#CC79A7"
 GREY = "#8C8C8C"
 MINT = "#8FD3BD"  # a light green beside GREEN: the same thing, the other way
 
+EQUIPMENT_COLOURS: dict[str, str] = {
+    "pv": ORANGE,
+    "battery": PURPLE,
+    "pv_battery": BLUE,
+    "none": SKY,
+    "community": GREEN,
+}
+"""Colours of the summary's kinds of equipment: the same in every report."""
+
 KINDS: tuple[str, ...] = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, GREY)
 """Colours of categories, in the order in which they are given out."""
 

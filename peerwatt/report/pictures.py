@@ -12,11 +12,12 @@ from peerwatt.report.data import Floats, ReportData
 from peerwatt.report.figures_energy import balance
 from peerwatt.report.figures_market import price_and_volume
 from peerwatt.report.figures_network import picture
-from peerwatt.report.figures_people import kinds, savings
+from peerwatt.report.figures_people import batteries_of_all, kinds, savings, savings_order
 from peerwatt.report.load import load_report_data
-from peerwatt.report.palette import BLUE, mix
+from peerwatt.report.palette import BLUE, EQUIPMENT_COLOURS, mix
 from peerwatt.report.svg import FAINT, INK, Drawing, network_svg
 from peerwatt.report.text import number, plain
+from peerwatt.report.wording import BATTERY_ACCOUNT
 from peerwatt.results import Run
 
 WIDTH, HEIGHT = 960, 420
@@ -175,15 +176,18 @@ def _plain(values: object) -> list[float | None]:
 def _savings(data: ReportData) -> str:
     """Savings of every building, sorted."""
     values: Floats = data.savings
-    order = np.argsort(-values, kind="stable")
+    order = savings_order(data)
     reach = float(values.min(initial=0)), float(values.max(initial=0))
     title = "Savings per building against no market"
-    plot = _Plot(title, data.currency, *reach, len(values), says=savings(data).sentence)
+    plot = _Plot(title, data.currency, *reach, len(order), says=savings(data).sentence)
     colours = kinds(data)
+    stores = batteries_of_all(data)
+    if stores:
+        colours[BATTERY_ACCOUNT] = EQUIPMENT_COLOURS["community"]
     for place, i in enumerate(order):
         y1, y2 = plot.y(0.0), plot.y(float(values[i]))
         plot.draw.rect(plot.x(place + 0.1), min(y1, y2), plot.x(place + 0.9) - plot.x(place + 0.1), abs(y1 - y2),
-                       colours[data.equipment[i]],
+                       colours[BATTERY_ACCOUNT if i in stores else data.equipment[i]],
                        f"{data.static.buildings[i].id}: {values[i]:,.2f} {data.currency}")  # fmt: skip
     plot.labels([data.static.buildings[i].id for i in order], 20)
     plot.legend(list(colours.items()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from core import MarketError
 from peerwatt.report.data import ReportData
 from peerwatt.report.figures_network import interval_note
 from peerwatt.report.page import Card, Cell, cards_html, facts_html, list_html, table_html
@@ -22,6 +24,7 @@ from peerwatt.report.text import (
     plain,
     settings,
 )
+from peerwatt.report.wording import profit_or_loss
 
 MAX_VIOLATIONS = 50
 """So many of the worst violations are listed."""
@@ -35,7 +38,7 @@ def header_facts(data: ReportData) -> list[tuple[str, str]]:
     """Names and values below the title: rule, span, network, seed, run id."""
     s = data.static
     facts = [
-        ("Market rule", label(s.rule) + _parameters(s.rule_parameters)),
+        ("Market rule", label(s.rule) + _parameters(s.rule, s.rule_parameters)),
         ("Span", f"{data.span} ({count(data.grid.n, 'slot')} of {plain(data.grid.length_s / 60)} min)"),
         ("Times", f"local, {s.zone}"),
         ("Buildings", _buildings(data)),
@@ -47,8 +50,22 @@ def header_facts(data: ReportData) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _parameters(parameters: Mapping[str, object]) -> str:
-    return f" ({settings(parameters)})" if parameters else ""
+def _parameters(rule: str, parameters: Mapping[str, object]) -> str:
+    """Parameters that are not the rule's defaults; all of them stand in "How it was made"."""
+    usual = _defaults(rule)
+    chosen = {name: value for name, value in parameters.items() if str(value) != usual.get(name)}
+    return f" ({settings(chosen)})" if chosen else ""
+
+
+def _defaults(rule: str) -> dict[str, str]:
+    """A rule's default parameters as text; empty for a rule that is not registered."""
+    from market.registry import rule_class
+
+    try:
+        found = rule_class(rule)
+    except MarketError:
+        return {}
+    return {f.name: str(f.default) for f in dataclasses.fields(found)}  # type: ignore[arg-type]
 
 
 def _buildings(data: ReportData) -> str:
@@ -88,7 +105,13 @@ def lead(data: ReportData) -> str:
     if not data.summary["energy"]["local_kwh"]:
         return f"{text} Nothing was traded."
     verb = "saved" if savings >= 0 else "lost"
-    return f"{text} Together they {verb} {money(abs(savings), s.currency)} against no market."
+    store = data.summary["money"]["community_storage_u"]
+    counted = (
+        ""
+        if store is None
+        else f", with {profit_or_loss(store / MICRO, s.currency)} of the community battery counted in"
+    )
+    return f"{text} Together they {verb} {money(abs(savings), s.currency)} against no market{counted}."
 
 
 def key_figures(data: ReportData) -> str:
@@ -107,12 +130,15 @@ def _energy_cards(data: ReportData) -> list[Card]:
              f"{percent(e['local_kwh'] * 1000 / used)} of use" if used else ""),
     ]  # fmt: skip
     for key, name in (("self_consumption", "Self-consumption"), ("self_sufficiency", "Self-sufficiency")):
-        alone, shared = own[f"alone_{key}"], own[f"shared_{key}"]
-        if shared is None:
-            reason = data.summary["undefined"].get(f"self_supply.shared_{key}", "")
+        net = own[f"net_{key}"]
+        if net is None:
+            reason = data.summary["undefined"].get(f"self_supply.net_{key}", "")
             cards.append(Card(name, NOTHING, reason))
-        else:
-            cards.append(Card(f"{name} of the district", percent(shared), f"each building alone: {percent(alone)}"))
+            continue
+        more = f"each building alone: {percent(own[f'alone_net_{key}'])}"
+        if e["charge_kwh"] or e["discharge_kwh"]:
+            more += f"; with charging counted as use: {percent(own[f'shared_{key}'])}"
+        cards.append(Card(f"{name} of the district", percent(net), more))
     return cards
 
 
@@ -123,11 +149,22 @@ def _money_cards(data: ReportData) -> list[Card]:
                   f"without a market {money(m['baseline_u'] / MICRO, unit)}")]  # fmt: skip
     if data.static.rule == "no_market":
         return cards
-    lost = s["negative"]
-    cards.append(
-        Card("Saved against no market", money(m["savings"], unit),
-             f"{count(lost, 'building')} pay{'s' if lost == 1 else ''} more" if lost else "no building pays more")
-    )  # fmt: skip
+    lost, n = s["negative"], s["counted_buildings"]
+    who = f"{lost} of {count(n, 'building')} pay{'s' if lost == 1 else ''} more" if lost else (
+        f"none of {count(n, 'building')} pays more")  # fmt: skip
+    if m["community_storage_u"] is None:
+        cards.append(Card("Saved against no market", money(m["savings"], unit), who))
+    else:
+        store = m["community_storage_u"] / MICRO
+        cards.append(Card("Saved by the buildings", money(m["members_savings_u"] / MICRO, unit), who))
+        cards.append(Card(f"{'Loss' if store < 0 else 'Profit'} of the community battery", money(abs(store), unit),
+                          "against standing idle without a market; not in the buildings' savings"))  # fmt: skip
+        cards.append(Card("Saved in the whole district", money(m["savings"], unit), "all accounts, battery included"))
+    if m["operator_surplus_u"]:
+        surplus = m["operator_surplus_u"] / MICRO
+        cards.append(Card(f"{'Surplus' if surplus > 0 else 'Deficit'} of the operator", money(abs(surplus), unit),
+                          "what the rule leaves between buyers and sellers" if surplus > 0 else
+                          "what somebody must add between buyers and sellers"))  # fmt: skip
     mean = p["volume_weighted_mean_per_kwh"]
     more = "" if mean is None else f"{number(p['lowest_per_kwh'])} to {number(p['highest_per_kwh'])}"
     why = data.summary["undefined"].get("prices.volume_weighted_mean_per_kwh", "")
@@ -172,7 +209,8 @@ def _grid_cards(data: ReportData) -> list[Card]:
         cards.append(Card("Limit violations", f"{v['count']:,}", slots))
     if c["imports_kg"] is not None:
         cards.append(Card("CO₂ of the grid's supply", mass(c["imports_kg"]),
-                          f"PV used inside avoided {mass(c['avoided_by_pv_kg'])}"))  # fmt: skip
+                          f"{mass(c['avoided_by_pv_kg'])} avoided: PV that stayed inside, losses included, "
+                          "at the intensity of its slot"))  # fmt: skip
     return cards
 
 
@@ -226,7 +264,7 @@ def _violation_row(data: ReportData, item: Mapping[str, Any]) -> list[Cell]:
 
 def notices_html(data: ReportData) -> str:
     """Remarks a reader must know, and the attribution that the data's licences ask for."""
-    notes = [str(n) for n in data.summary.get("notes", data.static.remarks)]
+    notes = [str(n) for n in data.summary["notes"]]
     reasons: dict[str, list[str]] = {}
     for key, why in data.summary["undefined"].items():
         reasons.setdefault(str(why), []).append(label(key.rpartition(".")[2]).removesuffix(" per kwh"))
@@ -252,8 +290,8 @@ def making_html(data: ReportData) -> str:
         ("Costs taken from", str(data.summary["money"]["costs_from"])),
     ]
     parts = [f'<div class="box"><h3>Settings</h3>{facts_html(facts)}</div>']
-    commands = "peerwatt verify .                      # hashes and ledger sums of this folder\n"
-    commands += "peerwatt run scenario.yaml --out again # the same bytes in every table"
+    commands = "peerwatt verify .                         # hashes and ledger sums of this folder\n"
+    commands += "peerwatt run scenario.yaml --out ../again # the same bytes in every table"
     parts.append(
         '<div class="box"><h3>How to reproduce</h3><p>In the run folder, beside this page, lies the resolved scenario. '
         "The same scenario and seed give the same tables, byte for byte.</p>"

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peerwatt.report.comparison import (
-    KPIS,
     arm_names,
     best_arms,
     check_same_district,
     difference,
     kpi_values,
+    level,
     reference_of,
+    same,
+    shown_kpis,
 )
 from peerwatt.report.text import NOTHING, count, energy, fixed, label, mass, money, number, percent, plain, volts
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from peerwatt.report.comparison import Kpi
 
 MICRO = 1_000_000
 WIDTH = 80
@@ -55,15 +59,17 @@ def _energy_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     used = (e["load_kwh"] + e["heat_pump_kwh"] + e["ev_kwh"]) * 1000
     share = e["local_kwh"] * 1000 / used if used else None
     length = f"{count(run['n_slots'], 'slot')} of {plain(run['slot_s'] / 60)} min"
-    return [
+    rows = [
         ("used", energy(used), f"{count(run['n_buildings'], 'building')}, {length}"),
         ("made by PV", energy(e["pv_kwh"] * 1000), f"{energy(e['curtailed_kwh'] * 1000)} curtailed"),
         ("traded inside", energy(e["local_kwh"] * 1000), f"{percent(share)} of use" if used else ""),
-        ("self-consumption", percent(own["shared_self_consumption"]),
-         f"each building alone {percent(own['alone_self_consumption'])}"),
-        ("self-sufficiency", percent(own["shared_self_sufficiency"]),
-         f"each building alone {percent(own['alone_self_sufficiency'])}"),
     ]  # fmt: skip
+    for key in ("self_consumption", "self_sufficiency"):
+        rows.append((key.replace("_", "-"), percent(own[f"net_{key}"]),
+                     f"each building alone {percent(own[f'alone_net_{key}'])}"))  # fmt: skip
+        if e["charge_kwh"] or e["discharge_kwh"]:
+            rows.append(("", percent(own[f"shared_{key}"]), "with charging counted as use"))
+    return rows
 
 
 def _money_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -71,7 +77,18 @@ def _money_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = [("paid by all buildings", money(m["cost_u"] / MICRO, currency),
              f"without a market {money(m['baseline_u'] / MICRO, currency)}")]  # fmt: skip
     if summary["run"]["rule"] != "no_market":
-        rows.append(("saved", money(m["savings"], currency), f"paying more: {count(s['negative'], 'building')}"))
+        more = f"paying more: {s['negative']} of {count(s['counted_buildings'], 'building')}"
+        if m["community_storage_u"] is None:
+            rows.append(("saved", money(m["savings"], currency), more))
+        else:
+            store = m["community_storage_u"] / MICRO
+            rows.append(("saved by the buildings", money(m["members_savings_u"] / MICRO, currency), more))
+            rows.append((f"{'loss' if store < 0 else 'profit'} of the battery", money(abs(store), currency),
+                         "the community's, against standing idle"))  # fmt: skip
+            rows.append(("saved in all", money(m["savings"], currency), "all accounts, battery included"))
+        if m["operator_surplus_u"]:
+            rows.append(("operator's account", money(m["operator_surplus_u"] / MICRO, currency, signed=True),
+                         "surplus" if m["operator_surplus_u"] > 0 else "deficit: somebody must pay it"))  # fmt: skip
         mean = p["volume_weighted_mean_per_kwh"]
         if mean is not None:
             span = f"{number(p['lowest_per_kwh'])} to {number(p['highest_per_kwh'])}"
@@ -125,12 +142,13 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
                   pad_edge=False,
         box=SIMPLE)  # fmt: skip
     turned = len(arms) > 3
-    shown = [k for k in KPIS if not turned or k.key in ("cost", "losers", "local", "inside", "peak", "reverse")]
-    heads = [_short(k.key, currency) for k in shown] if turned else arms
+    shown = [k for k in shown_kpis(summaries) if not turned or (k.key in _SHORT and not _needless(k, summaries))]
+    small = turned and _small(summaries)
+    heads = [_short(k.key, currency, small) for k in shown] if turned else arms
     table.add_column("arm" if turned else "", ratio=2 if turned else 3)
     for head in heads:
         table.add_column(head, justify="right", ratio=1 if turned else 2)
-    cells = [_cells(kpi_values(k, summaries), k.key, currency, summaries, turned) for k in shown]
+    cells = [_cells(kpi_values(k, summaries), k, currency, summaries, turned) for k in shown]
     if turned:
         for i, arm in enumerate(arms):
             table.add_row(arm, *(column[i] for column in cells))
@@ -140,36 +158,51 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
     return table
 
 
-_SHORT = {"cost": "cost {}", "losers": "pay more", "local": "traded MWh", "inside": "met inside", "peak": "peak kW",
-          "reverse": "reverse kW"}  # fmt: skip
+_SHORT = {"cost": "cost {}", "losers": "pay more", "battery": "battery {}", "operator": "operator {}",
+          "local": "traded {}", "net": "self-suff. %", "peak": "peak kW", "reverse": "reverse kW"}  # fmt: skip
 
 
-def _short(key: str, currency: str) -> str:
-    return _SHORT[key].format(currency)
+def _short(key: str, currency: str, small: bool) -> str:
+    return _SHORT[key].format(("kWh" if small else "MWh") if key == "local" else currency)
+
+
+def _needless(kpi: Kpi, summaries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a peak is the same in every arm: the findings say so, and the room is better used."""
+    return kpi.key in ("peak", "reverse") and level(kpi, kpi_values(kpi, summaries))
+
+
+def _small(summaries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether less than 1 MWh was traded in every arm, so that kWh say more."""
+    return all(s["energy"]["local_kwh"] < 1000 for s in summaries)
 
 
 def _cells(
-    values: Sequence[float | None], key: str, currency: str, summaries: Sequence[Mapping[str, Any]], turned: bool
+    values: Sequence[float | None], kpi: Kpi, currency: str, summaries: Sequence[Mapping[str, Any]], turned: bool
 ) -> list[str]:
-    kpi = next(k for k in KPIS if k.key == key)
     best = best_arms(kpi, values)
-    level = len(best) == sum(v is not None for v in values)
+    all_best = len(best) in (0, sum(v is not None for v in values))
+    cents = max((abs(v) for v in values if v is not None), default=0.0) < 100
+    small = _small(summaries)
     base = values[reference_of(summaries)]
     cells = []
     for i, value in enumerate(values):
         if value is None:
             cells.append(NOTHING)
             continue
-        text = _turned_text(key, value) if turned else kpi.show(value, currency)
-        if i in best and not level:
+        text = _turned_text(kpi.key, value, cents, small) if turned else kpi.show(value, currency)
+        if i in best and not all_best:
             text = f"[bold]{text}[/bold]"
-        if not turned and base is not None and i != reference_of(summaries) and value != base:
+        if not turned and base is not None and i != reference_of(summaries) and not same(kpi, value, base):
             text += f"\n[dim]{difference(kpi.key, value - base, currency)}[/dim]"
         cells.append(text)
     return cells
 
 
-def _turned_text(key: str, value: float) -> str:
-    if key in ("cost", "losers"):
+def _turned_text(key: str, value: float, cents: bool, small: bool) -> str:
+    if key in ("cost", "battery", "operator"):
+        return fixed(value, 2 if cents else 0)
+    if key == "losers":
         return fixed(value, 0)
-    return percent(value) if key == "inside" else number(value / 1000 if key == "local" else value)
+    if key == "net":
+        return fixed(value * 100, 1)
+    return number(value / 1000 if key == "local" and not small else value)

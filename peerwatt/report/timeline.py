@@ -119,13 +119,15 @@ def per_day(data: ReportData) -> int:
     return max(1, round(86400 / data.grid.length_s))
 
 
-def mean_by(rows: Ints, n_rows: int, columns: Ints, n_columns: int, values: Floats) -> Floats:
-    """Mean of ``values`` in each cell of a table, shape ``(n_rows, n_columns)``; NaN in empty cells."""
+def mean_by(rows: Ints, n_rows: int, columns: Ints, n_columns: int, values: Floats,
+            weights: Floats | None = None) -> Floats:  # fmt: skip
+    """Mean of ``values`` in each cell of a table, weighted; shape ``(n_rows, n_columns)``; NaN in empty cells."""
     good = np.isfinite(values)
     cell = (rows * n_columns + columns)[good]
     size = n_rows * n_columns
-    top = np.bincount(cell, values[good], size)
-    n = np.bincount(cell, minlength=size)
+    w = np.ones(len(cell)) if weights is None else weights[good]
+    top = np.bincount(cell, values[good] * w, size)
+    n = np.bincount(cell, w, size)
     mean: Floats = np.divide(top, n, out=np.full(size, np.nan), where=n > 0)
     return mean.reshape(n_rows, n_columns)
 

@@ -43,6 +43,12 @@ def write_report(run_folder: Path) -> Path:
     return path
 
 
+_NO_NETWORK = (
+    '<div class="box"><p class="missing">The scenario names no network, so voltages, loadings and losses are not '
+    "computed and no limits were checked.</p></div>"
+)
+
+
 def report_figures(data: ReportData) -> dict[str, list[Figure]]:
     """All figures of the report by section, in the order of the page."""
     return {
@@ -62,10 +68,10 @@ def render_report(data: ReportData) -> str:
         Section("key-figures", "Key figures", key_figures(data)),
         Section("market", "Market", drawn["market"]),
         Section("energy", "Energy", drawn["energy"]),
-        Section("network-section", "Network", drawn["network-section"]),
+        Section("network-section", "Network", drawn["network-section"] if data.static.buses else _NO_NETWORK),
         Section("people", "Who gains", drawn["people"]),
         Section("climate", "Climate", drawn["climate"]),
-        Section("violations", "Violations", violations_html(data)),
+        *([Section("violations", "Violations", violations_html(data))] if data.static.buses else []),
         Section("notices", "Data and remarks", notices_html(data)),
         Section("making", "How it was made", making_html(data)),
     ]

@@ -203,6 +203,10 @@ class Accumulator:
         inside = record.active
         community = np.minimum((demand * inside).sum(axis=1), (generation * inside).sum(axis=1))
         v["shared_wh"] += community.sum() + (alone * ~inside).sum()
+        net = record.import_wh - record.export_wh
+        together, outside = (net * inside).sum(axis=1), net * ~inside
+        v["net_import_wh"] += np.maximum(together, 0).sum() + np.maximum(outside, 0).sum()
+        v["net_export_wh"] += np.maximum(-together, 0).sum() + np.maximum(-outside, 0).sum()
 
     def _add_attribution(self, record: WindowRecord) -> None:
         v, n = self.values, len(self.static.buildings)
@@ -291,7 +295,8 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
     integer |= {f"profile_{name}": (months, 24) for name in (*PROFILE_FIELDS, "slots", "price_slots", "v_slots")}
     integer |= {
         "month_posting_u": (months, len(LEDGER_KINDS), a),
-        "active_slots": (b,), "alone_wh": (b,), "shared_wh": (), "n_trades": (),
+        "active_slots": (b,), "alone_wh": (b,), "shared_wh": (), "net_import_wh": (), "net_export_wh": (),
+        "n_trades": (),
         "slots_with_trade": (), "slots_with_price": (), "carbon_slots": (),
         "peak_drawn": (2,), "peak_fed": (2,),
         "attribution_u": (b, b),

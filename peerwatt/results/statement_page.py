@@ -26,6 +26,21 @@ tfoot td { font-weight: 600; }
 thead th { border-bottom: 2px solid #555; }
 tfoot td, tfoot th { border-top: 2px solid #555; border-bottom: 0; }
 li { margin: .3rem 0; }
+.many { width: 100%; }
+.many thead th { overflow-wrap: break-word; hyphens: auto; }
+.many td { white-space: nowrap; }
+@media screen and (max-width: 1100px) {
+  .many { font-size: .82rem; }
+  .many th, .many td { padding: .3rem .28rem; }
+}
+@media screen and (max-width: 760px) {
+  .many, .many tbody, .many tfoot, .many tr { display: block; width: 100%; font-size: 1rem; }
+  .many thead { display: none; }
+  .many tr { padding: .5rem 0; border-bottom: 2px solid #555; }
+  .many tr > th { display: block; font-weight: 600; border: 0; }
+  .many td { display: flex; justify-content: space-between; gap: 1rem; border: 0; border-bottom: 1px solid #e2e2e2; }
+  .many td::before { content: attr(data-head); }
+}
 @media print {
   body { font-size: 9.5pt; margin: 0; padding: 0; max-width: none; }
   table { font-size: 8pt; }

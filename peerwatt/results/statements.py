@@ -94,13 +94,19 @@ def _html_table(section: Section) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in section.header)
 
     def row(cells: tuple[str, ...]) -> str:
-        rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])
+        rest = "".join(
+            f'<td data-head="{escape(head)}">{escape(cell)}</td>'
+            for head, cell in zip(section.header[1:], cells[1:], strict=True)
+        )
         return f'<tr><th scope="row">{escape(cells[0])}</th>{rest}</tr>'
 
     body = "".join(row(cells) for cells in section.rows)
     foot = f"<tfoot>{row(section.total)}</tfoot>" if section.total else ""
     caption = f"<caption>{escape(section.heading)}</caption>"
-    return f"<div class=wide><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+    kind = " class=many" if len(section.header) > 6 else ""
+    return (
+        f"<div class=wide><table{kind}>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+    )
 
 
 def make_statement(run: Run, building: str) -> Statement:
@@ -146,7 +152,7 @@ class _Maker:
             f"Electricity statement of {building.id}, {self._span()}",
             self._intro(building),
             (self._bill(i), self._prices(i), *self._neighbours(i)),
-            self._notes(),
+            self._notes(building),
         )
 
     def _span(self) -> str:
@@ -156,6 +162,10 @@ class _Maker:
     def _intro(self, building: BuildingInfo) -> tuple[str, ...]:
         block, unit = self.savings[building.id], self.static.currency
         cost, before, saved = block["cost_u"], block["baseline_u"], block["savings_u"]
+        market = f"Market: {self.static.title or self.static.name}; rule: {self.static.rule.replace('_', ' ')}."
+        if building.community:
+            made = f"made a profit of {_money(saved)}" if saved >= 0 else f"made a loss of {_money(-saved)}"
+            return (f"The community battery {made} {unit} against no market.", market)
         paid = f"You paid {_money(cost)} {unit}" if cost >= 0 else f"You were credited {_money(-cost)} {unit}"
         would = "paid" if before >= 0 else "been credited"
         without = f"Without the market you would have {would} {_money(abs(before))} {unit}"
@@ -165,8 +175,7 @@ class _Maker:
             effect = f"the market cost you {_money(-saved)} {unit} more."
         else:
             effect = "the market made no difference to you."
-        return (f"{paid}. {without}: {effect}", f"Market: {self.static.title or self.static.name}; rule: "
-                f"{self.static.rule.replace('_', ' ')}.")  # fmt: skip
+        return (f"{paid}. {without}: {effect}", market)
 
     def _bill(self, i: int) -> Section:
         """The bill by month."""
@@ -285,20 +294,26 @@ class _Maker:
         cells = (name, _kwh(wh))
         return cells if amount_u is None else (*cells, _money(amount_u), _price(amount_u, wh))
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, building: BuildingInfo) -> tuple[str, ...]:
         unit = self.static.currency
         notes: list[str] = [
             f"Amounts are in {unit}, energies in kWh. Months by local time ({self.static.zone}); a cut month counts "
             "for what it has. Figures are rounded for this page, so sums may differ in the last digit; the books are "
             "exact.",
-            "'Without market' is what the same meter readings would have cost under your supply contract alone.",
-            "What you consumed of your own generation behind your meter is on no bill.",
         ]
+        if building.community:
+            notes.append("'Without market' a community battery has nobody to serve: it stands idle and pays nothing.")
+        else:
+            notes.append("'Without market' is what the same meter readings would have cost under your supply contract "
+                         "alone.")  # fmt: skip
+            notes.append("What you consumed of your own generation behind your meter is on no bill.")
         if self.bills is None:
             notes.append("Charges per day and per peak, and tax on the invoice, are not part of this statement.")
         if self.pool_only:
             notes.append("Under this rule one shared price covers neighbours' energy and the retailer's part.")
-        return (*notes, *self.static.remarks, *self.static.notices)
+        if self.static.notices:
+            notes.append("The readings come from the data named in NOTICE.txt beside the statements' folder.")
+        return tuple(notes)
 
 
 def _settled_in_pool(static: RunStatic, postings: Ints) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from peerwatt.results.bills import PERIOD_KINDS
 from peerwatt.results.fairness import gini, jain
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
+from peerwatt.results.remarks import readable_remarks
 from peerwatt.results.schemas import FORMAT
 from peerwatt.results.static import slot_grid
 from peerwatt.results.violations import KINDS
@@ -71,7 +72,7 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
         "format": FORMAT,
         "run": _run(static),
         "energy": _energy(values),
-        "self_supply": _self_supply(values, undefined),
+        "self_supply": _self_supply(static, values, undefined),
         "prices": _prices(static, values, undefined),
         "grid": _grid(static, values),
         "violations": _violations(static, values),
@@ -88,6 +89,11 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
 def summary_json(summary: Block) -> bytes:
     """The summary as indented JSON, keys in documented order."""
     return (json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def counted_members(static: RunStatic, values: Values) -> list[int]:
+    """Indices of the buildings whose savings are counted: members in some slot, and not storage only."""
+    return [i for i, b in enumerate(static.buildings) if not b.community and values["active_slots"][i] > 0]
 
 
 def building_costs_u(static: RunStatic, values: Values, bills: Bills | None) -> tuple[list[int], list[int]]:
@@ -156,9 +162,9 @@ def _demand_and_generation(values: Values) -> tuple[int, int]:
     return demand, sum(int(values[f"month_{name}"].sum()) for name in ("pv_wh", "discharge_wh"))
 
 
-def _self_supply(values: Values, undefined: dict[str, str]) -> Block:
+def _self_supply(static: RunStatic, values: Values, undefined: dict[str, str]) -> Block:
     demand, generation = _demand_and_generation(values)
-    block: Block = {}
+    block = _net_supply(static, values, undefined)
     for name, wh in (("alone", int(values["alone_wh"].sum())), ("shared", int(values["shared_wh"]))):
         block[f"{name}_kwh"] = _kwh(wh)
         for share, total, reason in (
@@ -167,6 +173,24 @@ def _self_supply(values: Values, undefined: dict[str, str]) -> Block:
         ):
             block[f"{name}_{share}"] = _ratio(f"self_supply.{name}_{share}", wh, total, reason, undefined)
     block["demand_kwh"], block["generation_kwh"] = _kwh(demand), _kwh(generation)
+    return block
+
+
+def _net_supply(static: RunStatic, values: Values, undefined: dict[str, str]) -> Block:
+    """Shares that count no energy twice on its way through batteries: what crossed the border against use and PV."""
+    use = np.asarray(sum(values[f"month_{name}"].sum(axis=0) for name in ("load_wh", "heat_pump_wh", "ev_wh")))
+    pv = values["month_pv_wh"].sum(axis=0)
+    homes = [i for i, b in enumerate(static.buildings) if not b.community]  # alone, a community battery serves nobody
+    alone = [int(values[f"month_{way}_wh"][:, homes].sum()) for way in ("import", "export")]
+    together = [int(values[f"net_{way}_wh"]) for way in ("import", "export")]
+    block: Block = {"use_kwh": _kwh(use.sum())}
+    for prefix, (drawn, fed), rows in (("", together, slice(None)), ("alone_", alone, homes)):
+        for key, crossing, total, reason in (
+            ("net_self_sufficiency", drawn, int(use[rows].sum()), "there is no consumption"),
+            ("net_self_consumption", fed, int(pv[rows].sum()), "there is no generation"),
+        ):
+            name = prefix + key
+            block[name] = _ratio(f"self_supply.{name}", total - crossing, total, reason, undefined)
     return block
 
 
@@ -261,12 +285,15 @@ def _money(static: RunStatic, values: Values, bills: Bills | None, actual: list[
     accounts["buildings"] = {f"{kind}_u": int(column[:n].sum()) for kind, column in kinds.items()}
     for account in accounts.values():
         account["total_u"] = sum(account.values())
+    stores = [i for i, building in enumerate(static.buildings) if building.community]
     return {
         "costs_from": "slots" if bills is None else "bills",
         "cost_u": sum(actual),
         "baseline_u": sum(baseline),
         "savings_u": sum(baseline) - sum(actual),
         "savings": _currency(sum(baseline) - sum(actual)),
+        "members_savings_u": sum(baseline[i] - actual[i] for i in counted_members(static, values)),
+        "community_storage_u": sum(baseline[i] - actual[i] for i in stores) if stores else None,
         "operator_surplus_u": accounts["operator"]["total_u"],
         "accounts": accounts,
     }
@@ -275,7 +302,7 @@ def _money(static: RunStatic, values: Values, bills: Bills | None, actual: list[
 def _savings(
     static: RunStatic, values: Values, actual: list[int], baseline: list[int], undefined: dict[str, str]
 ) -> Block:
-    counted = [i for i, b in enumerate(static.buildings) if not b.community and values["active_slots"][i] > 0]
+    counted = counted_members(static, values)
     savings = [baseline[i] - actual[i] for i in range(len(actual))]
     chosen = [savings[i] for i in counted]
     if (g := gini(chosen)) is None:
@@ -285,8 +312,8 @@ def _savings(
     groups: Block = {}
     for name, group_of in _GROUPINGS.items():
         members: dict[str, list[int]] = {}
-        for i, building in enumerate(static.buildings):
-            members.setdefault(group_of(building), []).append(i)
+        for i in counted:
+            members.setdefault(group_of(static.buildings[i]), []).append(i)
         groups[name] = {kind: _group(rows, savings, baseline) for kind, rows in sorted(members.items())}
     return {
         "counted_buildings": len(counted),
@@ -316,12 +343,14 @@ def _buildings(static: RunStatic, values: Values, actual: list[int], baseline: l
     sums = {name: values[f"month_{name}"].sum(axis=0) for name in (*_TOTALS, "bought_wh", "sold_wh", "undelivered_wh")}
     demand = sum(sums[name] for name in ("load_wh", "heat_pump_wh", "ev_wh", "charge_wh"))
     generation = sums["pv_wh"] + sums["discharge_wh"]
+    counted = set(counted_members(static, values))
     block: Block = {}
     for i, building in enumerate(static.buildings):
         alone = int(values["alone_wh"][i])
         saved = baseline[i] - actual[i]
         block[building.id] = {
             "equipment": equipment(building),
+            "counted": i in counted,
             "active_slots": int(values["active_slots"][i]),
             "cost_u": actual[i],
             "baseline_u": baseline[i],
@@ -339,11 +368,12 @@ def _notes(static: RunStatic, bills: Bills | None) -> list[str]:
     """How the figures are meant, then the run's own remarks (hourly data, balanced network, attribution, gaps)."""
     minutes = static.slot_s / 60
     notes = [
-        "Self-consumption and self-sufficiency count charging as load and discharging as generation.",
+        "Net self-sufficiency and self-consumption count no energy twice on its way through batteries; the others "
+        "count charging as load and discharging as generation.",
         "Shared figures compare the members' sums of each slot, whatever the market did; they need no trade.",
     ]
     if static.buses:
         notes.append(f"Voltages and loadings are {minutes:g}-minute means; not an EN 50160 assessment.")
     if bills is None:
         notes.append("Costs are the sums of the slots' postings; fixed charges and tax on invoices are not in them.")
-    return [*notes, *static.remarks]
+    return [*notes, *readable_remarks(static.remarks)]

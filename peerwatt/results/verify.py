@@ -1,9 +1,12 @@
-"""Recompute what a run folder claims: hashes, row counts, the laws of the ledger and of energy."""
+"""Recompute what a run folder claims: hashes, row counts, the laws of the ledger, of trades, of energy and batteries.
+
+The laws are checked between tables, so that a change is found even where the manifest was changed along with it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from peerwatt.results.parts import count_rows
 from peerwatt.results.record import LEDGER_KINDS
 from peerwatt.results.run import Run
 from peerwatt.results.schemas import TABLES
+from peerwatt.results.tables import POOL
 
 _SUMMED = ("load_wh", "heat_pump_wh", "ev_wh", "pv_wh", "curtailed_wh", "charge_wh", "discharge_wh", "import_wh",
            "export_wh")  # fmt: skip
@@ -63,7 +67,8 @@ def verify_run(folder: str | Path) -> VerifyReport:
     Returns
     -------
     VerifyReport
-        With at most five problems per check and file, each naming the file and, where it can, the slot.
+        With at most five problems per check and file, each naming the file and, where it can, the slot. A file that
+        cannot be read is named once.
 
     Raises
     ------
@@ -75,29 +80,38 @@ def verify_run(folder: str | Path) -> VerifyReport:
     problems: list[Problem] = []
     steps = (
         ("SHA-256 of every file equals the manifest's", _check_hashes),
+        ("manifest and static.json are of the same run", _check_identity),
         ("every table has the rows it should have", _check_rows),
         ("every kind of posting sums to zero in every slot", _check_ledger),
         ("sums of the ledger equal bills and summary", _check_sums),
         ("energy balances in every slot: imports - exports + losses = exchange, bought = sold", _check_energy),
-        ("bilateral trades are booked at their exact price, rounded half to even", _check_trades),
+        ("trades are booked at their exact price, rounded half to even", _check_prices),
+        ("trades of every member and slot sum to its contract postings", _check_trades),
+        ("stored energy follows charging and discharging", _check_batteries),
+        ("voltages and loadings of slots are the extremes of buses and branches", _check_grid),
     )
+    unreadable: set[str] = set()
     for name, step in steps:
-        found = _collect(step(run))
+        found = _collect(run, step(run))
         if found is not None:
             checks.append(name)
-            problems += found
+            problems += [p for p in found if p.check != "reading" or p.file not in unreadable]
+            unreadable |= {p.file for p in found if p.check == "reading"}
     return VerifyReport(run.folder, tuple(checks), tuple(problems))
 
 
-def _collect(found: Iterator[Problem]) -> list[Problem] | None:
+def _collect(run: Run, found: Iterator[Problem]) -> list[Problem] | None:
     """Problems of one check; a file that cannot be read is one; None when the run lacks what the check needs."""
     problems: list[Problem] = []
     try:
         problems.extend(found)
     except _NothingToCheckError:
         return None
-    except (RunError, ValueError, KeyError, TypeError) as error:
-        problems.append(Problem("reading", "a table or document", str(error)))
+    except (RunError, ValueError, KeyError, TypeError, IndexError) as error:
+        # checks that read the same file fail alike, each in its own words: the file tells that it is one problem
+        reason = str(error)
+        named = [name for name in listed_files(run.folder) if name in reason]
+        problems.append(Problem("reading", max(named, key=len, default=reason), reason))
     return problems
 
 
@@ -123,6 +137,13 @@ def _check_hashes(run: Run) -> Iterator[Problem]:
             yield Problem("hash", name, "the manifest does not know this file")
 
 
+def _check_identity(run: Run) -> Iterator[Problem]:
+    manifest, static = run.manifest, run.static
+    for key, own in (("run_id", static.run_id), ("name", static.name), ("seed", static.seed)):
+        if manifest.get(key) != own:
+            yield Problem("identity", layout.MANIFEST, f"{key} is {manifest.get(key)!r}, static.json says {own!r}")
+
+
 def _check_rows(run: Run) -> Iterator[Problem]:
     static = run.static
     dense = {
@@ -143,7 +164,9 @@ def _check_rows(run: Run) -> Iterator[Problem]:
             yield Problem("rows", f"{name}.parquet", f"{sum(parts)} rows, expected {static.n_slots * dense[name]}")
 
 
-def _dense_parts(run: Run, table: str, columns: list[str], width: int) -> Iterator[tuple[str, Ints, dict[str, Ints]]]:
+def _dense_parts(
+    run: Run, table: str, columns: Sequence[str], width: int
+) -> Iterator[tuple[str, Ints, dict[str, NDArray[Any]]]]:
     """Parts of a dense table: file name, slots (n,), columns as (n, width); checks that no row is missing."""
     first = 0
     names = [p.relative_to(run.folder).as_posix() for p in layout.part_files(run.folder, table)]
@@ -161,7 +184,9 @@ def _numpy(part: Any, column: str) -> NDArray[Any]:
     return np.asarray(part.column(column).to_numpy())
 
 
-def _where(check: str, name: str, slots: Ints, wrong: NDArray[Any], text: str, values: Ints) -> Iterator[Problem]:
+def _where(
+    check: str, name: str, slots: Ints, wrong: NDArray[Any], text: str, values: NDArray[Any]
+) -> Iterator[Problem]:
     for i in np.flatnonzero(wrong)[:_MOST_PER_CHECK]:
         yield Problem(check, name, f"slot {slots[i]}: {text.format(values[i])}")
 
@@ -258,20 +283,136 @@ def _balance(name: str, slots: Ints, v: dict[str, Ints]) -> Iterator[Problem]:
     yield from _where("energy", name, slots, gap != 0, "imports - exports + losses differ from exchange by {} Wh", gap)
 
 
-def _check_trades(run: Run) -> Iterator[Problem]:
-    _needs(run, "trades")
-    if not run.static.pairs:
-        raise _NothingToCheckError
+@dataclass(frozen=True, slots=True)
+class _Trades:
+    """A part of ``trades``: buildings as indices, -1 for the pool."""
+
+    name: str
+    slot: Ints
+    buyer: Ints
+    seller: Ints
+    e_wh: Ints
+    price_num: Ints
+    price_den: Ints
+    amount_u: Ints
+
+    @property
+    def pool(self) -> NDArray[np.bool_]:
+        """Rows that have the pool on one side."""
+        return (self.buyer < 0) | (self.seller < 0)
+
+
+def _trade_parts(run: Run) -> Iterator[_Trades]:
     columns = ["slot", "buyer", "seller", "e_wh", "price_num", "price_den", "amount_u"]
-    names = [p.relative_to(run.folder).as_posix() for p in layout.part_files(run.folder, "trades")]
-    for name, part in zip(names, run.parts("trades", columns), strict=True):
-        if not len(part):
+    place = {building.id: i for i, building in enumerate(run.static.buildings)} | {POOL: -1}
+    files = layout.part_files(run.folder, "trades")
+    for path, part in zip(files, run.parts("trades", columns), strict=True):
+        name = path.relative_to(run.folder).as_posix()
+        sides = []
+        for side in ("buyer", "seller"):
+            coded = part.column(side).unify_dictionaries().combine_chunks()
+            names = coded.dictionary.to_pylist() if len(part) else []
+            unknown = sorted(set(names) - set(place))
+            if unknown:
+                raise RunError(f"{name}: the run has no building {unknown[0]}")
+            index = np.array([place[x] for x in names], np.int64)
+            sides.append(index[coded.indices.to_numpy()] if len(part) else np.zeros(0, np.int64))
+        slot, *rest = (_numpy(part, c).astype(np.int64) for c in (columns[0], *columns[3:]))
+        yield _Trades(name, slot, sides[0], sides[1], *rest)
+
+
+def _check_prices(run: Run) -> Iterator[Problem]:
+    """A bilateral amount is its rounded price; a pool's price is what was booked over what was traded, not rounded.
+
+    Products may wrap around: that the floats agree too makes the wrapped difference the true one.
+    """
+    _needs(run, "trades")
+    for t in _trade_parts(run):
+        due = t.e_wh.astype(np.float64) * t.price_num / t.price_den / 1000
+        unit = t.price_den * 1000
+        off = 2 * np.abs(t.e_wh * t.price_num - t.amount_u * unit)
+        far = np.abs(t.amount_u - due) > 1 + 1e-9 * np.abs(due)
+        rounded = (off < unit) | ((off == unit) & (t.amount_u % 2 == 0))
+        exact = (off == 0) | (t.e_wh == 0)  # a correction of rounding without energy has no price
+        wrong = np.where(t.pool, ~exact | (far & (t.e_wh != 0)), ~rounded | far)
+        yield from _where(
+            "trades", t.name, t.slot, wrong, "a trade's amount {} is not its price times its energy", t.amount_u
+        )
+
+
+def _check_trades(run: Run) -> Iterator[Problem]:
+    """What members paid and received by trades is what the ledger's contract column says.
+
+    Deals of pairs with a retailer in the book are no rows of ``trades``: slots with such deals are left out.
+    """
+    _needs(run, "trades", "ledger")
+    static = run.static
+    n = len(static.buildings)
+    retailer = static.accounts.index("retailer")
+    ledger = _dense_parts(run, "ledger", ["contract_u"], len(static.accounts))
+    for (_, slots, posted), t in zip(ledger, _trade_parts(run), strict=True):
+        row = t.slot - slots[0] if len(slots) else t.slot
+        if len(row) and (row.min() < 0 or row.max() >= len(slots)):
+            yield Problem("trades", t.name, f"it holds trades outside slots {slots[0]} to {slots[-1]}")
             continue
-        pool = [np.asarray(part.column(side).to_pandas() == "pool") for side in ("buyer", "seller")]
-        slot, e_wh, num, den, amount = (_numpy(part, c) for c in (columns[0], *columns[3:]))
-        exact = e_wh.astype(np.float64) * num / den / 1000
-        wrong = (np.abs(amount - exact) > 0.5 + 1e-9 * np.abs(exact)) & ~pool[0] & ~pool[1]
-        yield from _where("trades", name, slot, wrong, "a trade's amount {} is not its price times its energy", amount)
+        total = np.zeros(len(slots) * n)
+        for side, sign in ((t.buyer, -1.0), (t.seller, 1.0)):
+            own = side >= 0
+            total += np.bincount(row[own] * n + side[own], weights=sign * t.amount_u[own], minlength=len(total))
+        column = posted["contract_u"]
+        gap = column[:, :n] - np.rint(total).astype(np.int64).reshape(-1, n)
+        if static.pairs:
+            gap[column[:, retailer] != 0] = 0
+        for i, member in np.argwhere(gap)[:_MOST_PER_CHECK]:
+            who = static.buildings[member].id
+            yield Problem("trades", t.name, f"slot {slots[i]}: the ledger's contract_u of {who} and the sum of its "
+                          f"trades differ by {gap[i, member]} micro-currency")  # fmt: skip
+
+
+def _check_batteries(run: Run) -> Iterator[Problem]:
+    """A store gains at most what is charged and loses at least what is discharged; efficiencies are not known here."""
+    _needs(run, "buildings")
+    buildings = run.static.buildings
+    before: Ints | None = None
+    for name, slots, v in _dense_parts(run, "buildings", ["soc_wh", "charge_wh", "discharge_wh"], len(buildings)):
+        most = v["soc_wh"] + v["charge_wh"] - v["discharge_wh"]  # at the slot's end
+        if len(most) == 0:
+            continue
+        first = v["soc_wh"][0] if before is None else before
+        start = np.vstack([first, most[:-1]])
+        above = v["soc_wh"] - start
+        before = most[-1]
+        for i, k in np.argwhere((above > 1) | (v["soc_wh"] < 0))[:_MOST_PER_CHECK]:
+            yield Problem("batteries", name, f"slot {slots[i]}: {buildings[k].id} stores {v['soc_wh'][i, k]} Wh, "
+                          f"{above[i, k]} Wh more than was there and was charged")  # fmt: skip
+
+
+def _check_grid(run: Run) -> Iterator[Problem]:
+    """The extremes that ``slots`` states, from every bus and branch; NaN where there are none."""
+    static = run.static
+    kinds = [branch.kind == "transformer" for branch in static.branches]
+    lines, transformers = np.flatnonzero(~np.array(kinds, np.bool_)), np.flatnonzero(kinds)
+    every = np.arange(len(static.buses))
+    extremes = (
+        ("buses", "v_pu", "v_min_pu", every, np.min),
+        ("buses", "v_pu", "v_max_pu", every, np.max),
+        ("branches", "loading", "max_line_loading", lines, np.max),
+        ("branches", "loading", "max_transformer_loading", transformers, np.max),
+    )
+    _needs(run, "slots")
+    present = [e for e in extremes if e[0] in run.tables and len(e[3])]
+    if not present:
+        raise _NothingToCheckError
+    for table in dict.fromkeys(e[0] for e in present):
+        wanted = [e for e in present if e[0] == table]
+        parts = _dense_parts(run, table, [wanted[0][1]], len(getattr(static, table)))
+        claims = _dense_parts(run, "slots", [e[2] for e in wanted], 1)
+        for (name, slots, values), (_, _, claimed) in zip(parts, claims, strict=True):
+            for _, column, stated, chosen, extreme in wanted:
+                found = extreme(values[column][:, chosen], axis=1)
+                told = claimed[stated][:, 0]
+                wrong = (found != told) & ~(np.isnan(found) & np.isnan(told))
+                yield from _where("grid", name, slots, wrong, f"{stated} of slots is not the {{:.6g}} here", found)
 
 
 def report_json(report: VerifyReport) -> bytes:

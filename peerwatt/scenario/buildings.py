@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema,
 
 from peerwatt.scenario.assets import Asset, AssetKind, BatteryAsset, EvAsset, PvAsset
 from peerwatt.scenario.base import BusName, Id, Model, Moment, NotNegative, Share
-from peerwatt.scenario.supply import Fill, Sign, Stamp
+from peerwatt.scenario.supply import Fill, Sign, SkipRows, Stamp
 
 
 class Household(Model):
@@ -84,8 +84,11 @@ class FolderBuildings(Model):
     time_zone: str | None = Field(None, description="IANA zone of time stamps without offset")
     stamp: Stamp = Field("start", description="whether a stamp names the interval's start or its end")
     fill: Fill = Field("none", description="how gaps are filled; `none` refuses them")
+    skip_rows: SkipRows = Field(0, description="lines of each CSV above its header that are no part of the table")
     load: FolderColumn = Field(description="the column of consumption")
-    pv: FolderColumn | None = Field(None, description="the column of PV; a building whose file lacks it has none")
+    pv: FolderColumn | None = Field(
+        None, description="the column of PV; a building whose file lacks it has none, which is remarked on"
+    )
     buses: tuple[BusName, ...] = Field(
         (),
         description="buses for the files in order of their names, from the first again when they run out; "

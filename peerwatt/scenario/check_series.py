@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import ScenarioError
+from grid.datasets.registry import SIMBENCH, dataset
 from grid.profiles.units import parse_unit
+from peerwatt.scenario.columns import column_remedy, columns_of
 from peerwatt.scenario.inherit import FILE_LIKE
 from peerwatt.scenario.problems import Problems, YamlPath, did_you_mean
 from peerwatt.scenario.supply import Series, WeatherPv
@@ -25,6 +27,8 @@ def check_profile(profile: Series | WeatherPv, path: YamlPath, problems: Problem
         check_series(profile, path, problems, use="profile")
     elif FILE_LIKE.search(profile.weather):
         check_file(profile.weather, (*path, "weather"), problems)
+    else:
+        _shipped(profile.weather, (*path, "weather"), problems)
 
 
 def check_file(name: str, path: YamlPath, problems: Problems) -> None:
@@ -47,19 +51,48 @@ def check_series(series: Series, path: YamlPath, problems: Problems, *, use: Use
             zone_of(series.time_zone)
         except ScenarioError as error:
             problems.add((*path, "time_zone"), error.message, error.remedy)
+    _column(series, path, problems)
     if series.unit is not None:
-        _unit(series.unit, path, problems, use, currency)
+        check_unit(series.unit, path, problems, use, currency)
     if use == "profile" and series.file is not None and series.sign is None and "var" not in (series.unit or ""):
         problems.add(path, "does not say which way a positive value flows", "add `sign: load` or `sign: generation`")
 
 
-def _unit(unit: str, path: YamlPath, problems: Problems, use: Use, currency: str | None) -> None:
+def _column(series: Series, path: YamlPath, problems: Problems) -> None:
+    """Collect a data set or a column that does not exist; what is wrong inside a file is told when it is read."""
+    file = Path(series.file) if series.file is not None else None
+    if series.dataset is not None:
+        file = _shipped(series.dataset, (*path, "dataset"), problems)
+    if file is None or series.column is None or not file.is_file():
+        return
+    try:
+        columns = columns_of(file, series.skip_rows)
+    except ScenarioError:
+        return
+    if series.column not in columns:
+        remedy = column_remedy(file, series.column, columns, series.skip_rows)
+        problems.add((*path, "column"), f"{series.dataset or file.name} has no column {series.column!r}", remedy)
+
+
+def _shipped(name: str, path: YamlPath, problems: Problems) -> Path | None:
+    """The file of a shipped data set; None for one of the optional SimBench package, or one that does not exist."""
+    if name.startswith(SIMBENCH):
+        return None
+    try:
+        return dataset(name).path
+    except ScenarioError as error:
+        problems.add(path, error.message, error.remedy)
+        return None
+
+
+def check_unit(unit: str, path: YamlPath, problems: Problems, use: Use, currency: str | None = None) -> None:
+    """Collect a unit that does not exist or measures something else; ``path`` is what holds the key ``unit``."""
     here = (*path, "unit")
     kind = "reactive" if use == "profile" and "var" in unit else _KINDS[use]
     try:
         parsed = parse_unit(unit, kind, file=None, path=None)
     except ScenarioError as error:
-        near = did_you_mean(unit, _COMMON_UNITS)
+        near = None if (error.remedy or "").startswith("did you mean") else did_you_mean(unit, _COMMON_UNITS)
         problems.add(here, error.message, f"did you mean {near}? {error.remedy}" if near else error.remedy)
         return
     if use == "price" and currency is not None and parsed.currency not in (None, currency):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,22 +11,29 @@ from core.errors import ScenarioError
 from peerwatt.scenario.assets import Asset, LoadAsset, PvAsset
 from peerwatt.scenario.base import ID_PATTERN
 from peerwatt.scenario.buildings import Building, BuildingLike, FolderBuildings, FolderColumn
+from peerwatt.scenario.columns import column_remedy, columns_of
 from peerwatt.scenario.loader import LoadedScenario
-from peerwatt.scenario.problems import ScenarioProblems, choose
+from peerwatt.scenario.problems import ScenarioProblems
 from peerwatt.scenario.supply import Series
+
+_NEAR = 0.85
+"""Likeness of two column names from which on one is taken for a slip (``pv_kwh`` and ``hp_kwh`` are below it)."""
 
 _SUFFIX = re.compile(r"\.(csv|txt|tsv|parquet|pq)$", re.IGNORECASE)
 
 
 def folder_buildings(
     source: FolderBuildings, default_buses: Sequence[str], loaded: LoadedScenario
-) -> tuple[tuple[Building, ...], dict[str, Series]]:
-    """A building per file, in the order of file names, and the series that their assets name.
+) -> tuple[tuple[Building, ...], dict[str, Series], tuple[str, ...]]:
+    """A building per file, in the order of file names, the series that their assets name, and remarks.
+
+    A file without the column of PV makes a building without PV, which is remarked on.
 
     Raises
     ------
     ScenarioProblems
-        With an error per file that lacks the load column or whose name makes no id, each naming the file.
+        With an error per file that lacks the load column, has a column named almost like the one of PV, or whose
+        name makes no id; each names the file.
     """
     folder = Path(source.folder)
     files = sorted((path for path in folder.glob(source.pattern) if path.is_file()), key=lambda path: path.name)
@@ -54,7 +61,21 @@ def folder_buildings(
         made[name] = Building(**{**dict(like), "id": name, "bus": bus, "assets": (*_assets(own), *like.assets)})
     if found:
         raise ScenarioProblems(found)
-    return tuple(made.values()), series
+    return tuple(made.values()), series, _without_pv(files, made, series, source)
+
+
+def _without_pv(
+    files: Sequence[Path], made: dict[str, Building], series: dict[str, Series], source: FolderBuildings
+) -> tuple[str, ...]:
+    """A remark that names the files which lack the column of PV."""
+    if source.pv is None:
+        return ()
+    lack = [file.name for file, name in zip(files, made, strict=True) if f"folder:{name}:pv" not in series]
+    if not lack:
+        return ()
+    more = f" and {len(lack) - 5} more" if len(lack) > 5 else ""
+    verb = "have" if len(lack) > 1 else "has"
+    return (f"{', '.join(lack[:5])}{more} {verb} no column {source.pv.column!r}: taken as without PV",)
 
 
 def _id_of(file: Path) -> str:
@@ -73,18 +94,34 @@ def _assets(series: dict[str, Series]) -> tuple[Asset, ...]:
 
 
 def _series(file: Path, name: str, source: FolderBuildings) -> dict[str, Series]:
-    columns = columns_of(file)
+    columns = columns_of(file, source.skip_rows)
     if source.load.column not in columns:
         raise ScenarioError(
             "the column of consumption is missing",
             file=file,
             path=source.load.column,
-            remedy=choose(source.load.column, columns, what="column"),
+            remedy=column_remedy(file, source.load.column, columns, source.skip_rows),
         )
     made = {f"folder:{name}:load": _column(file, source.load, source)}
     if source.pv is not None and source.pv.column in columns:
         made[f"folder:{name}:pv"] = _column(file, source.pv, source)
+    elif source.pv is not None:
+        _refuse_near(file, source.pv.column, [c for c in columns if c not in (source.load.column, source.time_column)])
     return made
+
+
+def _refuse_near(file: Path, column: str, others: Sequence[str]) -> None:
+    """Raise ScenarioError if a file without ``column`` has one that is spelt almost so: a home must not lose its PV."""
+    lower = {other.lower(): other for other in others}
+    near = difflib.get_close_matches(column.lower(), list(lower), n=1, cutoff=_NEAR)
+    if near:
+        raise ScenarioError(
+            f"has no column {column!r}, yet one that is called almost so",
+            file=file,
+            path=lower[near[0]],
+            remedy=f"did you mean {lower[near[0]]!r}? Give the column the same name in every file; a home without PV "
+            "has no such column",
+        )
 
 
 def _column(file: Path, column: FolderColumn, source: FolderBuildings) -> Series:
@@ -97,39 +134,5 @@ def _column(file: Path, column: FolderColumn, source: FolderBuildings) -> Series
         time_zone=source.time_zone,
         stamp=source.stamp,
         fill=source.fill,
+        skip_rows=source.skip_rows,
     )
-
-
-def columns_of(file: Path) -> tuple[str, ...]:
-    """Column names of a CSV (separated by semicolon, tab or comma) or Parquet file, without reading its rows.
-
-    Raises
-    ------
-    ScenarioError
-        If the file cannot be read or has no header.
-    """
-    if file.suffix.lower() in (".parquet", ".pq"):
-        from pyarrow import ArrowException
-        from pyarrow.parquet import read_schema
-
-        try:
-            return tuple(str(name) for name in read_schema(file).names)
-        except (ArrowException, OSError) as error:
-            raise ScenarioError(f"cannot be read as Parquet: {error}", file=file, remedy="write it again") from None
-    try:
-        with file.open("rb") as stream:
-            for data in stream:
-                line = _decoded(data).strip()
-                if line and not line.startswith("#"):
-                    separator = next((mark for mark in ";\t," if mark in line), ",")
-                    return tuple(name.strip().strip('"') for name in next(csv.reader([line], delimiter=separator)))
-    except OSError as error:
-        raise ScenarioError(f"cannot be read: {error.strerror}", file=file, remedy="check its permissions") from None
-    raise ScenarioError("is empty", file=file, remedy="give a file with a header and at least two rows")
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")

@@ -13,8 +13,9 @@ from peerwatt.scenario.expand_network import NetworkElements, load_buses, networ
 from peerwatt.scenario.loader import LoadedScenario
 from peerwatt.scenario.placing import draw_households, place_all
 from peerwatt.scenario.problems import YamlPath, choose
-from peerwatt.scenario.semantics import RESERVED_IDS, SIMBENCH_PREFIX
+from peerwatt.scenario.semantics import RESERVED_IDS, SIMBENCH_PREFIX, slot_grid
 from peerwatt.scenario.supply import Series, WeatherPv
+from peerwatt.scenario.times import resolve_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Expanded:
     """All buildings of a run, in their order, and every profile that their assets name.
 
     Each building has its strategy filled in (its own or placed one, else strategies.by_building, else
-    strategies.default) and its bus as one of the network's ``bus_ids`` (None without a network).
+    strategies.default) and its bus as one of the network's ``bus_ids`` (None without a network). ``remarks`` are
+    sentences that a reader of the results has to know.
     """
 
     buildings: tuple[Building, ...]
     profiles: dict[str, Series | WeatherPv]
+    remarks: tuple[str, ...] = ()
 
 
 def expand_buildings(loaded: LoadedScenario, network_elements: NetworkElements | None = None) -> tuple[Building, ...]:
@@ -54,9 +57,10 @@ def expand(loaded: LoadedScenario, network_elements: NetworkElements | None = No
     profiles: dict[str, Series | WeatherPv] = dict(scenario.profiles)
     source = scenario.buildings_from
     listed = len(buildings)
+    remarks: tuple[str, ...] = ()
     if isinstance(source, FolderBuildings):
         buses = load_buses(network_elements) if network_elements is not None else ()
-        made, series = folder_buildings(source, buses, loaded)
+        made, series, remarks = folder_buildings(source, buses, loaded)
         buildings = (*buildings, *made)
         profiles.update(series)
     elif isinstance(source, NetworkBuildings):
@@ -73,7 +77,29 @@ def expand(loaded: LoadedScenario, network_elements: NetworkElements | None = No
         buildings = _on_buses(buildings, places, network_elements, loaded)
     filled = tuple(_with_strategy(building, loaded) for building in buildings)
     used = dict.fromkeys(name for building in filled for name in profile_names(building))
-    return Expanded(filled, {name: _profile(name, profiles, loaded) for name in used})
+    remarks += _outside_the_run(filled, loaded)
+    return Expanded(filled, {name: _profile(name, profiles, loaded) for name in used}, remarks)
+
+
+def _outside_the_run(buildings: Sequence[Building], loaded: LoadedScenario) -> tuple[str, ...]:
+    """Remarks on memberships that have ended before the run starts or begin after it; no error, since the run may be
+    a short piece of the study.
+    """
+    slots = slot_grid(loaded.scenario)
+    zone = loaded.scenario.time.zone
+    late, gone = [], []
+    for building in buildings:
+        joins, leaves = building.membership.joins, building.membership.leaves
+        if joins is not None and resolve_moment(joins, zone) >= slots.end:
+            late.append(building.id)
+        elif leaves is not None and resolve_moment(leaves, zone) <= slots.start:
+            gone.append(building.id)
+    said = []
+    for ids, what in ((late, "joining only after the run's end"), (gone, "having left before its start")):
+        if ids:
+            more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+            said.append(f"Never in the market, {what}: {', '.join(ids[:5])}{more}.")
+    return tuple(said)
 
 
 def profile_names(building: Building) -> Iterator[str]:
@@ -135,13 +161,16 @@ def _on_buses(
         if name:
             named.setdefault(name, []).append(bus)
     placed = []
+    problems = loaded.problems()
     for building, place in zip(buildings, places, strict=True):
         try:
             bus = find_bus(building.bus, ids, named)
         except ScenarioError as error:
             path = (*place, "bus") if place[0] == "buildings" else place
-            raise loaded.error(path, f"building {building.id!r}: {error.message}", error.remedy) from None
+            problems.add(path, f"building {building.id!r}: {error.message}", error.remedy)
+            continue
         placed.append(building if bus == building.bus else building.model_copy(update={"bus": bus}))
+    problems.raise_any()
     return tuple(placed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -45,8 +47,63 @@ def explain(error: ValidationError, value: Mapping[str, Any], problems: Problems
             continue  # counted without the entry that is wrong
         if finding.kind == "missing" and slip is not None and slip.slip() == finding.path[-1]:
             continue  # the misspelt key stands for it, and says so
-        message, remedy = finding.words()
+        message, remedy = _one_of(finding, problems) or finding.words()
         problems.add(finding.path, message, remedy)
+
+
+def repaired(error: ValidationError, value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` with its unknown keys read as the ones they were probably meant to be, or left out.
+
+    So that what else is wrong with a scenario can be told together with them; it is never run.
+    """
+    made: dict[str, Any] = copy.deepcopy(dict(value))
+    for finding in (_Finding(details) for details in error.errors(include_url=False)):
+        if finding.kind != "extra_forbidden":
+            continue
+        holder: Any = made
+        for step in finding.path[:-1]:
+            holder = holder[step]
+        given = holder.pop(finding.name, None)
+        known = finding.slip()
+        if known is None or known in holder:
+            continue
+        unit = unit_slip(finding.name, finding.known())
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        holder[known] = given * unit.factor if unit is not None and unit.factor != 1.0 and is_number else given
+    return made
+
+
+def _one_of(f: _Finding, problems: Problems) -> tuple[str, str | None] | None:
+    """Words for keys of which exactly one may stand: which do, and where; None for other errors."""
+    if f.kind != "value_error" or not isinstance(f.given, dict):
+        return None
+    text = str(f.context.get("error", ""))
+    if not text.startswith("name exactly one of "):
+        return None
+    keys = re.findall(r"[a-z_]+", re.sub(r"\(.*?\)", "", text.removeprefix("name exactly one of ")))
+    given = [key for key in keys if f.given.get(key) is not None]
+    if not given:
+        return f"{text}: none is there", "add one of them"
+    own = problems.mark(())
+    here, elsewhere = [], []
+    for key in given:
+        mark = problems.mark((*f.path, key))
+        if mark.file != own.file and mark.file is not None:
+            elsewhere.append(key)
+        place = "an override" if mark.line is None else f"{mark.file}:{mark.line}"
+        here.append(f"{key!r} ({place})")
+    message = f"{text}: there are {' and '.join(here)}"
+    if elsewhere and len(elsewhere) < len(given):
+        taken = ", ".join(f"`{key}: null`" for key in elsewhere)
+        return message, f"take back what is inherited: add {taken} beside {_own_keys(given, elsewhere)}"
+    if own.file is not None and any("an override" in text for text in here):
+        return message, "take the other back in the same way: set it to null"
+    return message, "keep one of them and remove the others"
+
+
+def _own_keys(given: list[str], elsewhere: list[str]) -> str:
+    """The keys that a scenario states itself, for a remedy."""
+    return ", ".join(f"`{key}`" for key in given if key not in elsewhere)
 
 
 def _below(path: YamlPath, above: YamlPath) -> bool:
@@ -177,11 +234,14 @@ def _value(f: _Finding) -> tuple[str, str | None]:
     text = str(cause) if cause is not None else f.text
     if f.owner is not None and f.name in ("start", "end", "arrival", "departure", "joins", "leaves", "valid_from"):
         return f"{f.shown()} is no moment: {text}", "write e.g. 2016-01-31, 2016-01-31T06:00 or 2016-01-31T06:00+01:00"
+    if text.startswith("name the column"):
+        return text, "add `column`, with a name from the header"
+    if text.startswith("name at least one"):
+        return text, "add one of them, or remove the entry"
     return text, _VALUE_REMEDIES.get(text.split(" ", 1)[0], "change the values so that this holds")
 
 
 _VALUE_REMEDIES = {
-    "name": "keep one of them and remove the others",
     "bands": "add default_per_kwh beside bands",
     "say": "add e.g. `unit: kWh`",
     "slot_minutes": "use 5, 10, 15, 30 or 60",

@@ -18,6 +18,9 @@ SHIPPED = Path(__file__).resolve().parent.parent / "scenarios"
 
 _PATH_KEYS = ("file", "sessions_file", "folder")
 FILE_LIKE = re.compile(r"[/\\]|\.(csv|txt|tsv|parquet|pq)$", re.IGNORECASE)
+_CHOICES = {"rule": "uniform_price", "kind": "truthful"}
+"""Keys that say whose ``parameters`` stand beside them, with the default of each."""
+
 _STEP = re.compile(r"([^.\[\]]+)|\[([^\[\]]+)\]")
 
 
@@ -171,14 +174,17 @@ def override(whole: Document, overrides: Mapping[str, Any], base_dir: Path) -> N
     """Lay ``overrides`` over a document; their data paths are relative to ``base_dir``.
 
     A key may be a path: ``market.stages[0].rule``, ``buildings[home-3].plant`` (position or id; the position after the
-    last makes a new entry). A mapping merges, None goes back to the default.
+    last makes a new entry). A mapping merges, None goes back to the default. Another rule or strategy does not take
+    over the parameters of the one it replaces; overrides of parameters are laid over afterwards, in whatever order.
 
     Raises
     ------
     ScenarioError
         If a path names a list entry that does not exist.
     """
-    for name, value in overrides.items():
+    chosen = [name for name in overrides if name.rpartition(".")[2] in _CHOICES]
+    for name in dict.fromkeys((*chosen, *overrides)):
+        value = overrides[name]
         part = document_of({"value": value}, base_dir)
         whole.problems.extend(part.problems)
         _set(whole, _STEP.findall(name) or [(name, "")], part.value["value"], name)
@@ -207,6 +213,9 @@ def _set(whole: Document, steps: list[tuple[str, str]], value: Any, name: str) -
         holder[int(last) : int(last) + 1] = [value]
         whole.marks[path] = Mark(None, None)
         return
+    if last in _CHOICES and isinstance(holder, dict) and holder.get(last, _CHOICES[str(last)]) != value:
+        holder.pop("parameters", None)
+        _forget(whole.marks, (*path[:-1], "parameters"))
     part = document_of({str(last): value}, whole.base_dir)
     part.marks = {(*path[:-1], *at): mark for at, mark in part.marks.items() if at}
     _merge_mapping(whole, holder, part, part.value, path[:-1])

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.errors import ScenarioError
-from peerwatt.scenario.explain import explain
+from peerwatt.scenario.explain import explain, repaired
 from peerwatt.scenario.inherit import find_scenario, merged, override
 from peerwatt.scenario.models import Scenario
 from peerwatt.scenario.problems import Mark, Problems, ScenarioProblems, YamlPath
@@ -68,18 +68,29 @@ def load_scenario(source: str | Path | Mapping[str, Any], overrides: Mapping[str
     problems = Problems(whole.marks, None if first.file is None else str(first.file))
     problems.found.extend(whole.problems)
     scenario = _validate(whole.value, problems)
-    if scenario is None:
-        problems.raise_any()
-        raise ScenarioProblems([ScenarioError("is no scenario", file=first.file)])
-    check(scenario, problems)
+    if scenario is not None:
+        check(scenario, problems)
     problems.raise_any()
+    if scenario is None:
+        raise ScenarioProblems([ScenarioError("is no scenario", file=first.file)])
     return LoadedScenario(scenario, first.base_dir, first.file, whole.marks)
 
 
 def _validate(value: dict[str, Any], problems: Problems) -> Scenario | None:
-    """The scenario, or None with its errors collected. JSON mode is strict about numbers yet takes lists for tuples."""
+    """The scenario, or None, with its errors collected; JSON mode is strict about numbers yet takes lists for tuples.
+
+    If nothing but unknown keys is wrong, it is the scenario that was probably meant, so that the rest can be checked.
+    """
     try:
-        return Scenario.model_validate_json(json.dumps(value, allow_nan=False), strict=True)
+        return _scenario(value)
     except ValidationError as error:
         explain(error, value, problems)
+        meant = repaired(error, value)
+    try:
+        return _scenario(meant)
+    except ValidationError:
         return None
+
+
+def _scenario(value: dict[str, Any]) -> Scenario:
+    return Scenario.model_validate_json(json.dumps(value, allow_nan=False), strict=True)

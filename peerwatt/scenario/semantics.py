@@ -10,7 +10,7 @@ from core import ScenarioError, SlotGrid
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
 from peerwatt.scenario.buildings import BuildingLike, FolderBuildings, Membership
 from peerwatt.scenario.check_prices import check_contract, check_tariff
-from peerwatt.scenario.check_series import check_file, check_profile, check_series
+from peerwatt.scenario.check_series import check_file, check_profile, check_series, check_unit
 from peerwatt.scenario.models import Scenario
 from peerwatt.scenario.problems import Problems, YamlPath, choose
 from peerwatt.scenario.times import resolve_moment, slot_grid_of, zone_of
@@ -122,6 +122,9 @@ def _buildings(scenario: Scenario, slots: SlotGrid | None, problems: Problems, *
             problems.add(("buildings_from", "folder"), f"there is no folder {source.folder}", "check the path")
         if source.time_zone is not None:
             _zone(source.time_zone, ("buildings_from", "time_zone"), problems)
+        for key, column in (("load", source.load), ("pv", source.pv)):
+            if column is not None:
+                check_unit(column.unit, ("buildings_from", key), problems, "profile")
     elif source is not None:
         if scenario.network.source == "none":
             problems.add(("buildings_from",), "buildings from the network need a network", "name network.source")
@@ -168,7 +171,9 @@ def _metering(
     if minutes is not None:
         here = (*path, "metering_minutes")
         if minutes % slot:
-            problems.add(here, f"metering_minutes {minutes} is no multiple of the slot of {slot}", f"e.g. {slot * 4}")
+            below, above = minutes // slot * slot, (minutes // slot + 1) * slot
+            choices = f"{below} or {above}" if below else f"{above}"
+            problems.add(here, f"metering_minutes {minutes} is no multiple of the slot of {slot}", f"write {choices}")
         elif slots is not None and slots.n % (minutes // slot):
             problems.add(
                 here,

@@ -191,6 +191,14 @@ class _Reader:
                     "remove one of the two",
                 )
                 continue
+            if key.isdecimal() and node.flow_style and value_node.tag == _TAG + "null" and not value_node.value:
+                self._problem(
+                    key_node,
+                    path,
+                    f"{key!r} stands alone, as if a number had a decimal comma",
+                    f"write a decimal point, e.g. 0.{key} for 0,{key}; YAML takes a comma for the next key",
+                )
+                continue
             lines[key] = line
             self._mark((*path, key), key_node)
             values[key] = self.value(value_node, (*path, key))

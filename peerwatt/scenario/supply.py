@@ -11,6 +11,7 @@ from peerwatt.scenario.base import Clock, Model, Moment, NotNegative, Percent, P
 Fill = Literal["none", "previous_day", "previous_week", "linear", "zero"]
 Stamp = Literal["start", "end"]
 Sign = Literal["load", "generation"]
+SkipRows = Annotated[int, Field(ge=0, le=10_000)]
 
 EVERY_DAY: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -35,6 +36,7 @@ class Series(Model):
     stamp: Stamp = Field("start", description="whether a stamp names the interval's start or its end")
     fill: Fill = Field("none", description="how gaps are filled; `none` refuses them")
     repeat_year: bool = Field(False, description="use the file's one year for every year, by local month, day and time")
+    skip_rows: SkipRows = Field(0, description="lines of a CSV above its header that are no part of the table")
 
     @model_validator(mode="after")
     def _one_source(self) -> Series:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandapower as pp
+import pandapower.networks
 import pytest
 
 from core import GridError
 from grid import Network
+from grid.power_flow import PowerFlow
 from tests.grid import power_flow_nets as nets
 
 
@@ -58,15 +60,16 @@ WRONG: list[tuple[Callable[[Any], None], str, str]] = [
     (drop("bus"), "no buses", "at least one bus"),
     (put("bus", 2, "vn_kv", np.nan), r"bus 2 \(lv 1\): vn_kv", "in kV"),
     (put("bus", 0, "vn_kv", 20_000.0), r"bus 0 \(mv\): vn_kv is above", "not in V"),
-    (add_island, r"lonely.*: no connection to an external grid: .*lonely", "in_service to False"),
-    (put("line", 1, "in_service", False), "lv 2.*no connection", "close a switch"),
+    (put("bus", 0, "in_service", False), "bus 0: no bus is supplied", "external grid"),
+    (put("trafo", 0, "i0_percent", np.nan), "trafo 0: i0_percent", "give 0"),
+    (put("trafo", 0, "pfe_kw", -1.0), "trafo 0: pfe_kw", "give 0"),
     (put("line", 1, "max_i_ka", np.nan), r"line 1 \(street 2\): max_i_ka", "rated current in kA"),
     (put("line", 1, "max_i_ka", 0.0), r"line 1 \(street 2\): max_i_ka", "rated current in kA"),
     (put("line", 0, "length_km", 0.0), "line 0 .*length_km", "closed switch"),
     (put("line", 0, "length_km", 35.0), "line 0 .*longer than", "not in m"),
     (put("line", 0, "r_ohm_per_km", np.nan), "line 0 .*r_ohm_per_km", "ohm per km"),
     (put("line", 0, "r_ohm_per_km", -0.1), "line 0 .*r_ohm_per_km", "ohm per km"),
-    (put("line", 0, "r_ohm_per_km", 208.0), "line 0 .*above 100 ohm/km", "not in milliohm"),
+    (put("line", 0, "x_ohm_per_km", np.nan), "line 0 .*x_ohm_per_km", "ohm per km"),
     (put("line", 0, "x_ohm_per_km", 1e-5), "line 0 .*differ by more than 1000", "ohm per km"),
     (put("line", 0, "c_nf_per_km", np.nan), "line 0 .*c_nf_per_km", "give 0"),
     (put("line", 0, "to_bus", 99), "line 0 .*to_bus names a bus", "correct line.to_bus"),
@@ -108,6 +111,116 @@ def test_missing_voltage_limits_and_fantasy_ratings_are_remarked() -> None:
     remarks = Network.from_pandapower(net).remarks
     assert any("4 of 4 buses have no voltage limits" in remark for remark in remarks)
     assert any("1 lines have no real rating" in remark for remark in remarks)
+
+
+def agree(network: Network, p_kw: np.ndarray | None) -> PowerFlow:
+    """Solve with both engines, compare everything, return the batch engine's result."""
+    batch, reference = network.power_flow(p_kw), network.power_flow(p_kw, engine="pandapower")
+    for name in ("v_pu", "branch_loading", "branch_p_kw", "losses_kw", "slack_p_kw", "slack_q_kvar"):
+        mine, theirs = getattr(batch, name), getattr(reference, name)
+        scale = max(1.0, float(np.nanmax(np.abs(theirs))))
+        np.testing.assert_allclose(mine, theirs, atol=1e-6 * scale, err_msg=name)
+    return batch
+
+
+def without_gens(net: Any) -> Any:
+    """Generators that hold a voltage become generators of the same power, as `pandapower.runpp` finds it."""
+    pp.runpp(net)
+    for i in net.gen.index[~net.gen["slack"].astype(bool)]:
+        pp.create_sgen(net, net.gen.at[i, "bus"], net.gen.at[i, "p_mw"], net.res_gen.at[i, "q_mvar"])
+        net.gen = net.gen.drop(i)
+    return net
+
+
+@pytest.mark.parametrize("name", ["case6ww", "case9", "case30", "case57", "case118"])
+def test_published_transmission_cases_load_and_agree(name: str) -> None:
+    network = Network.from_pandapower(without_gens(getattr(pp.networks, name)()))
+    flow = agree(network, None)
+    assert flow.v_pu.shape == (1, network.n_buses)
+    assert any("above 100 ohm/km (is the unit right?)" in r for r in network.remarks)
+    if name == "case118":
+        assert any("transformers have a negative no-load current" in r for r in network.remarks)
+
+
+def test_a_case_whose_generators_hold_voltages_loads_for_the_pandapower_engine() -> None:
+    net = pp.networks.case300()
+    network = Network.from_pandapower(net)
+    assert any("1 lines have a negative reactance" in r for r in network.remarks)
+    with pytest.raises(GridError, match="holds the voltage of its bus"):
+        network.power_flow()
+    pp.runpp(net)
+    found = network.power_flow(engine="pandapower").v_pu[0]
+    np.testing.assert_allclose(found, net.res_bus["vm_pu"], atol=1e-6)
+
+
+def test_odd_but_solvable_lines_are_remarked_and_solved_alike() -> None:
+    net = feeder()
+    net.line.loc[0, ["length_km", "r_ohm_per_km", "x_ohm_per_km"]] = 0.001, 208.0, 80.0
+    net.line.loc[1, "x_ohm_per_km"] = -0.3
+    network = Network.from_pandapower(net)
+    assert any("1 lines have an impedance above 100 ohm/km" in r and "line 0" in r for r in network.remarks)
+    assert any("1 lines have a negative reactance" in r and "line 1" in r for r in network.remarks)
+    agree(network, np.array([[0.0, 5.0, 20.0, -12.0]]))
+
+
+def open_switch(net: Any) -> None:
+    pp.create_switch(net, 2, 1, et="l", closed=False)
+
+
+@pytest.mark.parametrize("cut", [open_switch, put("line", 1, "in_service", False)])
+def test_a_bus_behind_an_open_switch_counts_as_out_of_service(cut: Callable[[Any], None]) -> None:
+    net = feeder()
+    pp.create_load(net, 2, 0.02)
+    pp.create_ward(net, 3, ps_mw=0.01, qs_mvar=0.0, pz_mw=0.004, qz_mvar=0.0)
+    cut(net)
+    network = Network.from_pandapower(net)
+    assert any(r.startswith("1 buses have no connection") and r.endswith(": bus 3 (lv 2)") for r in network.remarks)
+    assert any(r.endswith("out of operation: load 0, ward 0") for r in network.remarks)
+    assert network.loads.ids == ("1",)
+    for p_kw in (None, np.array([[0.0, 1.0, 2.0, 0.0]] * 2)):
+        flow = agree(network, p_kw)
+        assert np.isnan(flow.v_pu).tolist() == [[False, False, False, True]] * len(flow.v_pu)
+        assert not flow.line_loading[:, 1].any() or cut is open_switch
+    with pytest.raises(GridError, match=r"slot 0, bus 3 \(lv 2\): .*nothing supplies"):
+        network.power_flow(np.ones((1, 4)))
+
+
+def test_an_island_of_two_buses_is_left_alone() -> None:
+    net = feeder()
+    add_island(net)
+    network = Network.from_pandapower(net)
+    assert any(r.startswith("2 buses have no connection") and "(lonely)" in r for r in network.remarks)
+    flow = agree(network, np.array([[0.0, 1.0, 2.0, 3.0, 0.0, 0.0]]))
+    assert flow.line_loading[0, 2] == 0.0
+
+
+def test_controllers_are_remarked() -> None:
+    from pandapower.control import DiscreteTapControl
+
+    net = feeder()
+    DiscreteTapControl(net, element_index=0, vm_lower_pu=0.99, vm_upper_pu=1.01)
+    assert any(r.startswith("1 controllers of the file (tap changers") for r in Network.from_pandapower(net).remarks)
+
+
+@pytest.mark.parametrize("net", ["x", None, 7, {"bus": []}])
+def test_what_is_no_network_is_refused(net: object) -> None:
+    with pytest.raises(GridError, match="not a pandapower network but") as raised:
+        Network.from_pandapower(net)
+    assert "Network.load" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[["a"] * 4], "text", np.ones((1, 4), dtype=complex), [[1.0, 2.0], [3.0]], np.array([[object()] * 4])],
+    ids=["texts", "text", "complex", "ragged", "objects"],
+)
+def test_powers_that_are_no_numbers_are_refused(values: Any) -> None:
+    network = Network.from_pandapower(feeder())
+    with pytest.raises(GridError, match=r"p_kw is (of type|no array of numbers)") as raised:
+        network.power_flow(values)
+    assert "give real numbers" in str(raised.value)
+    with pytest.raises(GridError, match="q_kvar is"):
+        network.power_flow(np.zeros((1, 4)), values)
 
 
 def test_wrong_powers_are_refused() -> None:

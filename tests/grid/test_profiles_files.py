@@ -95,14 +95,17 @@ def test_the_repeated_hour_is_read_by_the_order_of_rows(tmp_path: Path) -> None:
 def test_a_repeated_hour_that_is_there_once_is_a_gap(tmp_path: Path) -> None:
     grid = SlotGrid(utc(2016, 10, 29, 22), 900, 100)
     write(tmp_path, october("once"))
-    with pytest.raises(ScenarioError, match=r"1 gap with 4 missing values.*2016-10-30T01:00:00Z") as caught:
+    with pytest.raises(
+        ScenarioError, match=r"1 gap with 4 missing values.*from 2016-10-30T02:00:00\+01:00 to"
+    ) as caught:
         load(tmp_path, grid, time_zone="Europe/Berlin")
     assert "Etc/GMT-1" in (caught.value.remedy or "")
+    assert caught.value.line == 13  # of the row before the gap
     table = load(tmp_path, grid, time_zone="Europe/Berlin", fill="linear")
     assert table.values.sum() == 100.0
     report = table.reports[0]
     assert (report.filled, report.method) == (4, "linear")
-    assert report.gaps[0].start == "2016-10-30T01:00:00Z"
+    assert report.gaps[0].start == "2016-10-30T02:00:00+01:00"
     assert any("read as its first pass" in s for s in table.remarks())
 
 

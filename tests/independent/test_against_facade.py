@@ -515,7 +515,8 @@ def test_mid_market_rate_with_a_tariff_per_member_is_balanced_and_rational(kind:
 def _shares(rng: random.Random, members: list[str], *, full: bool = False) -> dict[str, Fraction]:
     """Shares >= 0 of sum <= 1; some members have a share of 0, some none.
 
-    Never an empty mapping: the text has no word on a key without any share, and the facade takes it for a slip.
+    Never an empty mapping: the text has no word on a key without any share, and the facade takes a whole key without
+    one for a slip.
     """
     raw = [rng.randint(0, 5) for _ in members]
     den = max(sum(raw), 1) + (0 if full else rng.randint(0, 5))
@@ -581,7 +582,8 @@ def test_key_per_pair(kind: str, seed: int) -> None:
     net = _net(rng, kind)
     consumers = [m for m in sorted(net) if net[m] > 0]
     producers = [m for m in sorted(net) if net[m] < 0]
-    shares = {j: _shares(rng, consumers or ["nobody"]) for j in producers or ["nobody"]}
+    anybody = [min(net)]
+    shares = {j: _shares(rng, consumers or anybody) for j in producers or anybody}
     order = rng.sample(producers, rng.randint(0, len(producers)))
     prices = {j: {i: rng.randint(-5, 300_000) for i in shares[j] | net} for j in shares}
     want = slow.key_per_pair(net, shares, order)

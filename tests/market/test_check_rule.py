@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from market import (
     rules,
 )
 from market.registry import register_rule
-from market.result import BatchClearing
+from market.result import BatchClearing, book_result
 from market.rules.mid_market_rate import MidMarketRate
 from market.rules.uniform_price import UniformPrice
 from market.testing import check_rule
@@ -136,6 +137,64 @@ class _WrongBatch(_Wrapped):
         return UniformPrice(k=1).clear_batch(batch)  # type: ignore[arg-type]
 
 
+class _LeavesSome(_Wrapped):
+    """Nothing trades when a book has one seller, and the result says so."""
+
+    def clear(self, book: Book, context: Context) -> Result:
+        if len(book.indices(-1)) == 1:
+            return book_result(self.name, book, context, [0] * len(book), [0] * len(book))
+        return super().clear(book, context)
+
+
+class _Boasts(_Wrapped):
+    def spoil(self, result: Result, book: Book) -> Result:
+        return replace(result, welfare_u=result.welfare_u + 1)
+
+
+class _TruthfulInPrice(_Wrapped):
+    declares: ClassVar[Declares] = Declares(truthful_price=True, ir=True, budget="strong", efficient=True)
+
+
+class _TruthfulInQuantity(_Wrapped):
+    declares: ClassVar[Declares] = Declares(truthful_quantity=True, ir=True, budget="strong", efficient=True)
+
+
+class _Raises(_Wrapped):
+    def spoil(self, result: Result, book: Book) -> Result:
+        assert result.volume_wh != 5, "five is unlucky"
+        return result
+
+
+class _RaisesInColumns(_Wrapped):
+    def clear_batch(self, batch: BookBatch) -> BatchClearing:
+        if (batch.e_wh == 7).any():
+            raise ZeroDivisionError("seven")
+        return super().clear_batch(batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Posted(BidRule):
+    """Everybody trades at 12, in order of arrival: truthful in price and in quantity."""
+
+    name: ClassVar[str] = "test_posted"
+    declares: ClassVar[Declares] = Declares(truthful_price=True, truthful_quantity=True, ir=True, budget="strong")
+
+    def applicable(self, book: Book, context: Context) -> str | None:
+        return "the retailer has prices of its own" if context.in_book else None
+
+    def clear(self, book: Book, context: Context) -> Result:
+        fills = [0] * len(book)
+        willing = {side: [i for i in book.indices(side) if side * (book.price_u[i] - 12) >= 0] for side in (1, -1)}
+        left = min(sum(book.e_wh[i] for i in rows) for rows in willing.values())
+        for rows in willing.values():
+            rest = left
+            for i in sorted(rows, key=lambda i: (book.t[i], book.seq[i], book.order_ids[i])):
+                fills[i] = min(rest, book.e_wh[i])
+                rest -= fills[i]
+        paid = [Fraction(12 * s * x, 1000) for s, x in zip(book.side, fills, strict=True)]
+        return book_result(self.name, book, context, fills, paid, price=Fraction(12) if left else None)
+
+
 class _Honest(_Wrapped):
     """Not faulty: checks that the fallback for many slots works for a rule without compiled code."""
 
@@ -149,11 +208,23 @@ class _Honest(_Wrapped):
         (_Forgets, "laws of every result"),
         (_Listens, "determinism"),
         (_WrongBatch, "clear == clear_batch"),
+        (_LeavesSome, "efficient: the fills are worth 0, "),
+        (_Boasts, "efficient: "),
+        (_TruthfulInPrice, r"truthful price: b0 \(buys 1 Wh at 20\) gains by stating 1 Wh at 9?1\d?: "),
+        (_TruthfulInQuantity, r"truthful quantity: b0 \(buys 8 Wh at 20\) gains by stating 4 Wh at 20: "),
+        (_Raises, r"(?s)the rule raises: .*five is unlucky.*test_check_rule.*Order\(order_id='b', .*e_wh=5"),
+        (_RaisesInColumns, r"(?s)the rule raises: .*ZeroDivisionError: seven.*Order\(.*e_wh=7"),
     ],
 )
 def test_faults_are_found(rule: type[BidRule], word: str) -> None:
     with pytest.raises(AssertionError, match=word):
         check_rule(rule)
+
+
+def test_a_truthful_rule_is_not_suspected() -> None:
+    report = check_rule(_Posted)
+    assert report.checks["truthful price"] == report.checks["truthful quantity"] > 30
+    assert report.skipped > 60
 
 
 def test_a_rule_without_batch_code_passes() -> None:
@@ -168,7 +239,15 @@ class _GreedyMeters(MidMarketRate):
         return replace(shared, payments=payments, surplus_u=surplus)
 
 
+class _RaisingMeters(MidMarketRate):
+    def share(self, meters: Meters) -> Shared:
+        nobody: dict[int, Shared] = {}
+        return nobody[meters.slot]
+
+
 def test_faults_of_meter_rules_are_found() -> None:
+    with pytest.raises(AssertionError, match=r"(?s)the rule raises: .*KeyError.*Meters\(members=\(\)"):
+        check_rule(_RaisingMeters)
     with pytest.raises(AssertionError, match="budget strong"):
         check_rule(_GreedyMeters)
 
@@ -226,6 +305,35 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     assert (space["result"].price, space["result"].fills) == (200_000, {"b1": 3000, "s1": 3000})
     assert space["result"].payments == {"alice": 600_000, "bob": -600_000}
     assert {r.name for r in rules()} - {"flat_fee"} <= set(re.findall(r"^\*\*`(\w+)`", text, re.MULTILINE))
+
+
+class _Plugin:
+    """An entry point of an installed package, as far as the registry looks at it."""
+
+    def __init__(self, name: str, found: Any) -> None:
+        self.name, self.value, self.found = name, f"{name}_package:Rule", found
+
+    def load(self) -> Any:
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize("fault", [ImportError("no module named 'solver'"), SystemExit(3), MarketError("half done")])
+def test_a_broken_plugin_blocks_nothing_else(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    points = [_Plugin("test_broken", fault), _Plugin("test_fine", _Posted)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "_broken", {})
+    monkeypatch.setattr(registry, "_loaded", registry._loaded - {registry.ENTRY_POINT_GROUP})
+    with pytest.warns(UserWarning, match=r"plug-in 'test_broken' \(test_broken_package:Rule\) could not be loaded"):
+        listed = {r.name for r in rules()}
+    assert {"uniform_price", "test_posted"} <= listed
+    assert registry.make_rule("uniform_price").name == "uniform_price"
+    with pytest.raises(MarketError, match=r"no rule named 'test_broken'; plug-in .*: .*(solver|3|half done)") as error:
+        registry.make_rule("test_broken")
+    assert "mend or uninstall" in str(error.value.remedy)
+    with pytest.raises(MarketError, match="'unifrom'; plug-in 'test_broken'"):
+        registry.make_rule("unifrom")
 
 
 @pytest.mark.parametrize(

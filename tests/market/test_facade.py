@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import MarketError
-from market import Context, Order, Side, clear, load_rule_file, make_rule, rules, share
+from market import Context, Order, Side, clear, facade, load_rule_file, make_rule, rules, share
 from market.orders import REJECTION_CODES, admit
 
 F = Fraction
@@ -135,6 +135,10 @@ def test_admission_does_not_depend_on_the_list(order: list[int]) -> None:
         (lambda: share("mid_market_rate", {"a": float("nan")}, 1, 1), "not a whole number"),
         (lambda: share("mid_market_rate", {"a": 1}, 0.3, 0), "micro-currency"),
         (lambda: share("mid_market_rate", {"a": 1}, {"b": 3}, 0), "no price for a"),
+        (lambda: share("mid_market_rate", [("a", 1)], 1, 1), "net_wh is a list"),  # type: ignore[arg-type]
+        (lambda: share("mid_market_rate", None, 1, 1), "net_wh is a NoneType"),  # type: ignore[arg-type]
+        (lambda: share("mid_market_rate", {"a": 1, 2: -1}, 1, 1), "the id 2"),  # type: ignore[dict-item]
+        (lambda: share("mid_market_rate", {1: 1, 2: -1}, 1, 1), "the id 1"),  # type: ignore[dict-item]
         (lambda: clear("uniform_price", [], context={"retial_u": 3}), "retial_u"),
         (lambda: clear("uniform_price", [], context={"retail_u": 0.3}), "integer"),
         (lambda: clear("uniform_price", [], context={"backstop": "behind"}), "after, in_book"),
@@ -164,6 +168,13 @@ def test_rules_lists_what_is_known() -> None:
         assert info.summary
         assert info.declares["budget"] in ("strong", "weak")
         assert all(p["doc"] for p in info.parameters.values())
+
+
+def test_the_folder_of_rules_and_the_function_share_a_name() -> None:
+    import market.rules.bill_sharing as by_path
+
+    assert by_path.BillSharing.name == "bill_sharing"
+    assert [r.name for r in rules()] == [r.name for r in facade.rules()]
 
 
 def test_a_rule_may_be_given_as_class_or_object() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import MarketError
-from market import make_rule, share
+from market import Meters, make_rule, share
+from market.facade import share_meters
 from market.rules._keys import capped_shares, level_shares
 from market.rules.by_slot import share_by_slot
 from market.testing import shared_batch_row, shared_row
@@ -124,12 +125,55 @@ def test_own_supplier_for_the_rest() -> None:
         ({"key": "priority", "order": ["a", "a"]}, "order"),
         ({"unused": "burnt"}, "unused"),
         ({"price": "contract", "price_u": 0.3}, "price_u"),
+        ({"price": "contract"}, "parameter price_u is missing"),
+        ({"price": "contract", "price_u": None}, "parameter price_u is missing"),
+        ({"key": "per_pair", "shares": {}}, "shares"),
+        ({"key": "per_pair", "shares": {"p": None}}, "shares"),
+        ({"key": "ex_ante_variable", "shares": {"a": 0.5}}, "list of shares"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], word: str) -> None:
     with pytest.raises(MarketError, match=word) as error:
         make_rule("sharing_keys", parameters)
     assert error.value.remedy
+
+
+UNKNOWN: list[tuple[dict[str, Any], str]] = [
+    ({"key": "static", "shares": {"alicia": 0.5}}, "shares names 'alicia'"),
+    ({"key": "ex_ante_variable", "shares": {"alicia": [0.5]}, "repeat": True}, "shares names 'alicia'"),
+    ({"key": "priority", "order": ["alicia"]}, "order names 'alicia'"),
+    ({"key": "per_pair", "shares": {"alicia": {"bob": 0.5}}}, "shares names 'alicia'"),
+    ({"key": "per_pair", "shares": {"bob": {"alicia": 0.5}}}, r"shares\[bob\] names 'alicia'"),
+    ({"key": "per_pair", "shares": {"bob": {}}, "order": ["alicia"]}, "order names 'alicia'"),
+    ({"key": "per_pair", "shares": {"bob": {}}, "price": "per_pair", "pair_prices_u": {"bob": {"alicia": 1}}},
+     r"pair_prices_u\[bob\] names 'alicia'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "word"), UNKNOWN)
+def test_nobody_outside_is_named(parameters: dict[str, Any], word: str) -> None:
+    with pytest.raises(MarketError, match=word) as error:
+        share("sharing_keys", net_wh={"alice": 9, "bob": -4}, **TARIFF, **parameters)
+    assert "did you mean 'alice'" in str(error.value.remedy)
+    rule: Any = make_rule("sharing_keys", parameters)
+    net = np.array([[9, -4]])
+    with pytest.raises(MarketError, match=word):
+        rule.share_batch(net, net * 0 + 9, net * 0, members=["alice", "bob"])
+    with pytest.raises(MarketError, match=word):
+        share_by_slot(rule, net, net * 0 + 9, net * 0, None, members=["alice", "bob"], first_slot=0)
+
+
+def test_members_outside_the_market_in_a_slot_are_known() -> None:
+    rule: Any = make_rule("sharing_keys", {"key": "static", "shares": {"alice": 0.5, "cleo": 0.5}, "price": "free"})
+    net, active = np.array([[9, -4, 7]]), np.array([[True, True, False]])
+    batch = rule.share_batch(net, net * 0 + 9, net * 0, active, members=["alice", "bob", "cleo"])
+    assert batch.local_wh.tolist() == [[2, 2, 0]]
+
+
+def test_a_producer_may_share_with_nobody() -> None:
+    net = {"a": 5, "p": -4, "q": -4}
+    shared = share("sharing_keys", net_wh=net, **TARIFF, key="per_pair", shares={"p": {}, "q": {"a": 1}})
+    assert shared.local_wh == {"a": 4, "p": 0, "q": 4}
 
 
 def test_a_list_of_shares_that_ends_is_named_or_repeats() -> None:
@@ -176,7 +220,9 @@ def test_bounds_and_batches(parameters: dict[str, Any], nets: list[list[int]], d
     for s in range(len(nets)):
         assert shared_batch_row(batch, s, MEMBERS) == shared_batch_row(slow, s, MEMBERS)
         present = {m: n for m, n, on in zip(MEMBERS, nets[s], active[s], strict=True) if on}
-        shared = share(rule, present, 300, 80, slot=5 + s)
+        ids = tuple(present)  # parameters may name members who are outside the market in this slot
+        meters = Meters(ids, tuple(present.values()), (300,) * len(ids), (80,) * len(ids), 5 + s)
+        shared = share_meters(rule, meters)  # type: ignore[arg-type]
         assert shared_batch_row(batch, s, MEMBERS) == shared_row(shared, "contract")
         taken = sum(wh for m, wh in shared.local_wh.items() if present[m] > 0)
         demand, supply = sum(n for n in present.values() if n > 0), -sum(n for n in present.values() if n < 0)

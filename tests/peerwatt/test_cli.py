@@ -229,7 +229,9 @@ def test_compare_hands_on_and_shows_the_findings(
     def compare(names: list[str], out: Path, **options: Any) -> types.SimpleNamespace:
         handed.update(options, targets=names, out=out)
         run = types.SimpleNamespace(summary={"x": 1})
-        return types.SimpleNamespace(runs=[run, run], names=["a", "b"], page=out / "comparison.html")
+        return types.SimpleNamespace(
+            runs=[run, run], names=["a", "b"], page=out / "comparison.html", sentences=("one arm is idle",)
+        )
 
     _module(monkeypatch, "peerwatt.comparing", compare=compare)
     _module(
@@ -264,6 +266,20 @@ def test_schema_is_json_and_init_gives_a_file_that_stays(
     assert cli.main(["init", "my-street"]) == cli.USER_ERROR
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "my-street.yaml").read_text().endswith("# mine\n")
+
+
+def test_init_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "study"
+    assert cli.main(["init", str(place / "my.street")]) == cli.USER_ERROR
+    told = capsys.readouterr().err
+    assert "there is no such folder" in told and f"mkdir -p {place}" in told and "Traceback" not in told
+    place.mkdir()
+    assert cli.main(["init", str(place / "my.street")]) == 0
+    assert [file.name for file in place.iterdir()] == ["my.street.yaml"]
+    assert "name: my.street" in (place / "my.street.yaml").read_text()
+    for name in (".", "..", "My Street"):
+        assert cli.main(["init", name]) == cli.USER_ERROR
+        assert "no name of a scenario" in capsys.readouterr().err
 
 
 def test_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

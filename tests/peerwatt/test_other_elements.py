@@ -1,4 +1,4 @@
-"""``network.other_elements: keep``: the file's own loads draw beside the buildings, outside the market, and are billed."""
+"""``other_elements: keep``: the file's own loads draw beside the buildings, outside the market, and are billed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandapower as pp
 import pytest
 
 import peerwatt
+from core import GridError
 
 
 def small_net() -> Any:
@@ -60,3 +61,18 @@ def test_kept_elements_are_billed_outside_the_market(tmp_path: Path) -> None:
     assert rows["other-2"]["cost_u"] == -8 * 24 * 100_000
     assert rows["other-2"]["sold_kwh"] == 0 == rows["home"]["bought_kwh"], "they do not trade"
     assert peerwatt.verify_run(run.folder).ok
+
+
+def test_a_generator_that_would_feed_in_unbooked_is_refused(tmp_path: Path) -> None:
+    net = small_net()
+    pp.create_gen(net, 2, p_mw=0.010, vm_pu=1.0)
+    told = scenario(tmp_path, "drop")
+    pp.to_json(net, str(tmp_path / "net.json"))
+    with pytest.raises(GridError, match="come from the grid above") as caught:
+        peerwatt.run(told, tmp_path / "run", report=False, power_flow="pandapower")
+    assert caught.value.slot == 0
+    net.gen["p_mw"] = 0.0
+    pp.to_json(net, str(tmp_path / "net.json"))
+    run = peerwatt.run(told, tmp_path / "run", report=False, power_flow="pandapower")
+    slots = run.table("slots")
+    assert (slots.transformer_kw * 250 - slots.exchange_wh).abs().max() < 1, "what comes in is what is booked"

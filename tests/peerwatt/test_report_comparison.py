@@ -13,7 +13,7 @@ import pytest
 
 from core import RunError
 from peerwatt.report import comparison_findings, comparison_table, summary_table, write_comparison
-from peerwatt.report.comparison import KPIS, arm_names, best_arms, changes, is_low_tech, reference_of
+from peerwatt.report.comparison import KPIS, arm_names, best_arms, changes, is_low_tech, reference_of, shown_kpis
 from peerwatt.results import Run
 from tests.peerwatt.test_report_page import _read, open_in_browser
 from tests.peerwatt.test_report_synthetic import Recipe, make_run
@@ -67,18 +67,50 @@ def test_changes_are_measured_against_the_reference_arm(arms: list[dict[str, Any
 def test_findings_say_where_trading_does_not_beat_the_low_tech_arms(arms: list[dict[str, Any]]) -> None:
     found = comparison_findings(arms)
     against_key = next(f for f in found if f.startswith("Uniform price does not beat the static key"))
-    worse, better = against_key.split(" It is better in ")
+    worse, better = against_key.split(". It is better than ")
     assert "total cost of all buildings (960.00 EUR against 950.00 EUR)" in worse
     assert "number of buildings that pay more (1 against 0)" in worse
-    assert "there is no difference in highest draw from the grid above" in worse
-    assert "energy traded inside the district" in better
-    against_tou = next(f for f in found if f.startswith("Uniform price does not beat the time-of-use tariff"))
-    assert "it is worse in highest draw from the grid above (100 kW against 80.0 kW)" in against_tou
+    assert "highest draw" not in worse
+    assert better.startswith("no market, the time-of-use tariff and the static key in energy traded")
+    peak = next(f for f in found if "does not beat all those without" in f)
+    assert (
+        "highest draw from the grid above (100 kW; 100 kW with no market, 80.0 kW with the time-of-use tariff)" in peak
+    )
+    assert len(found) == len(set(found))
+
+
+def test_money_alone_is_said_once(arms: list[dict[str, Any]]) -> None:
+    found = comparison_findings([arms[0], *arms[2:]])
+    said = (
+        "The rules compared move only money here: energy flows, peaks, losses and violations are the same in every arm."
+    )
+    assert found[0] == said
+    assert not [f for f in found[1:] if "reverse flow" in f or "losses" in f]
+    for arm in arms:
+        arm["run"]["n_buses"] = 0
+    assert comparison_findings([arms[0], *arms[2:]])[0].endswith(
+        "here: energy flows and peaks are the same in every arm."
+    )
+    arms[3]["grid"]["losses_kwh"] = 9.0
+    arms[3]["run"]["n_buses"] = 5
+    assert comparison_findings([arms[0], *arms[2:]])[0].startswith("No difference between the arms in highest draw")
+
+
+def test_accounts_of_battery_and_operator_are_said(arms: list[dict[str, Any]]) -> None:
+    arms[3]["money"]["community_storage_u"] = -12 * MICRO
+    arms[3]["money"]["accounts"]["operator"]["total_u"] = 7 * MICRO
+    arms[3]["buildings"]["h1"]["counted"] = arms[0]["buildings"]["h1"]["counted"] = False
+    text = next(f for f in comparison_findings(arms) if f.startswith("With uniform price"))
+    assert "none of 2 buildings pays more; the community battery, counted in, makes a loss of 12.00 EUR" in text
+    assert text.endswith("and the operator 7.00 EUR more.")
+    assert changes(arms[3], arms[0]) == {"h0": -50.0, "h2": 0.0}
+    assert {"battery", "operator"} < {k.key for k in shown_kpis(arms)}
+    assert not {"battery", "operator"} & {k.key for k in shown_kpis(arms[:3])}
 
 
 def test_findings_say_who_pays_for_the_savings(arms: list[dict[str, Any]]) -> None:
     text = next(f for f in comparison_findings(arms) if f.startswith("With uniform price"))
-    assert "40.00 EUR (4.0 %) less than with no market; 1 building pays more" in text
+    assert "40.00 EUR (4.0 %) less than with no market; 1 of 3 buildings pays more" in text
     assert text.endswith("in return the network receives 40.00 EUR less.")
     tou = next(f for f in comparison_findings(arms) if f.startswith("With the time-of-use tariff"))
     assert "pay 10.00 EUR (1.0 %) less" in tou
@@ -90,13 +122,14 @@ def test_findings_name_the_best_arm_of_each_figure(arms: list[dict[str, Any]]) -
         f.startswith("Best at total cost of all buildings (950.00 EUR)") and f.endswith("static key.") for f in found
     )
     assert any("highest draw from the grid above (80.0 kW)" in f and f.endswith("time-of-use tariff.") for f in found)
-    assert any(f.startswith("No difference between the arms in highest reverse flow") for f in found)
+    assert any(f.endswith("are the same in every arm with a market.") for f in found)
 
 
 def test_an_arm_that_changes_nothing_is_said_to_change_nothing(arms: list[dict[str, Any]]) -> None:
     idle = summary("uniform_price", [400, 300, 300])
     found = comparison_findings([arms[0], idle])
-    assert "With uniform price all buildings together pay exactly what they pay with no market." in found
+    same = "With uniform price all buildings together pay practically the same as with no market; none of 3 buildings"
+    assert f"{same} pays more." in found
     assert any(f.startswith("Uniform price does not beat no market in any figure compared") for f in found)
 
 
@@ -173,7 +206,7 @@ def test_the_page_holds_findings_table_and_drawings(folders: list[Path], tmp_pat
         assert xml.sax.saxutils.escape(finding, {"'": "&#x27;"}) in page
     reader = _read(page)
     assert not [t for t in reader.targets if not t.startswith("#")]
-    assert reader.plots >= 6
+    assert reader.plots == 5  # costs, distribution, kinds of household, and the two figures in which these arms differ
 
 
 def test_the_page_measures_savings_against_the_reference_arm(folders: list[Path], tmp_path: Path) -> None:
@@ -200,6 +233,23 @@ def _printed(item: Any) -> str:
     console.print(item)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
+
+
+def test_the_terminal_shows_operator_battery_and_small_amounts(folders: list[Path]) -> None:
+    runs = [Run(f).summary for f in folders]
+    runs.append({**runs[1], "run": {**runs[1]["run"], "rule_parameters": {"key": "equal"}}})
+    for run in runs:
+        run["energy"]["local_kwh"] = 12.5
+        run["money"]["cost_u"] = 34_560_000
+    small = _printed(comparison_table(runs))
+    assert "34.56" in small and "traded kWh" in re.sub(r"\s+", " ", small)
+    assert "self-suff." in small and "operator" not in small
+    one = runs[2]
+    one["money"].update(operator_surplus_u=-5_000_000, community_storage_u=-3_000_000)
+    text = _printed(summary_table(one))
+    for words in ("operator's account", "deficit", "loss of the battery", "3.00 EUR", "saved in all", "of 9 buildings"):
+        assert words in text
+    assert "with charging counted as use" in text
 
 
 def test_tables_fit_80_columns_and_keep_brackets(folders: list[Path]) -> None:

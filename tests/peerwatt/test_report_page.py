@@ -176,7 +176,13 @@ def test_the_balance_is_level_and_complete(data: ReportData) -> None:
 def test_the_price_map_is_in_local_time(fortnight: Path, data: ReportData) -> None:
     slots = Run(fortnight).table("slots")
     slots = slots[slots["local_wh"] > 0].assign(local=slots["start_utc"].dt.tz_convert("Europe/Berlin"))
-    expected = slots.groupby([slots["local"].dt.date, slots["local"].dt.hour])["price_per_kwh"].mean()
+    slots["worth"] = slots["price_per_kwh"] * slots["local_wh"]
+    sums = slots.groupby([slots["local"].dt.date, slots["local"].dt.hour])[["worth", "local_wh"]].sum()
+    expected = sums["worth"] / sums["local_wh"]
+    by_hour = slots.groupby(slots["local"].dt.hour)[["worth", "local_wh"]].sum()[slots["local"].dt.hour.value_counts()
+                                                                                 >= 0.02 * len(slots)]  # fmt: skip
+    lowest = (by_hour["worth"] / by_hour["local_wh"]).idxmin()
+    assert f"the price is lowest from {lowest:02d}:00" in figure(data, "price-map").sentence
     trace = figure(data, "price-map").panels[0].spec["data"][0]
     table = numbers(trace["z"])
     for (day, hour), price in expected.items():

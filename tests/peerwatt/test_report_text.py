@@ -117,7 +117,8 @@ def _data(recipe: Recipe) -> ReportData:
     grid: SlotGrid = slot_grid(static)
     return ReportData(
         static=static, grid=grid, local=grid.local_time(static.zone), summary={}, manifest={}, scenario="", slots={},
-        savings=np.zeros(0), equipment=(), groups={}, voltage=None, loading=None, snapshots=(), flows_wh=None,
+        savings=np.zeros(0), counted=np.zeros(0, np.bool_),
+        equipment=(), groups={}, voltage=None, loading=None, snapshots=(), flows_wh=None,
         violations=(),
     )  # fmt: skip
 

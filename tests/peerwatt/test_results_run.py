@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -18,12 +19,13 @@ from peerwatt.results import Run, RunWriter, Statement, verify_run
 from peerwatt.results.schemas import SLOT_TABLES
 from peerwatt.results.testing import MadeUpRun, made_up_static
 from peerwatt.results.verify import report_json
+from tests.peerwatt.test_results_verify import lawful
 
 N_SLOTS = 300
 
 
 def make(folder: Path, *, pairs: bool = True, bills: bool = True) -> Path:
-    made_up = MadeUpRun.of(made_up_static(6, N_SLOTS, pairs=pairs))
+    made_up = lawful(MadeUpRun.of(made_up_static(6, N_SLOTS, pairs=pairs)))
     writer = RunWriter(folder, made_up.static, SLOT_TABLES, 96)
     writer.write(made_up.record(0, N_SLOTS))
     return writer.finish(bills=made_up.bills() if bills else None)
@@ -95,7 +97,7 @@ def test_a_good_run_verifies(good: Path, tmp_path: Path) -> None:
     for folder in (good, make(tmp_path / "pool", pairs=False), make(tmp_path / "plain", bills=False)):
         report = verify_run(folder)
         assert report.ok, str(report)
-        assert len(report.checks) == (5 if folder.name == "pool" else 6)
+        assert len(report.checks) == 10
         assert "all right" in str(report)
         assert json.loads(report_json(report))["ok"] is True
 
@@ -234,6 +236,18 @@ def test_a_statement_states_the_bill(good: Path) -> None:
     energy = {row[0]: row for section in statement.sections if section.heading == "Your energy" for row in section.rows}
     assert energy["Bought from the retailer"][3] == "0.3200"
     assert energy["Sold to the retailer"][3] == "0.0800"
+
+
+def test_a_statement_keeps_to_what_concerns_a_resident(good: Path) -> None:
+    run = Run(good)
+    home, battery = run.statement("h01"), run.statement("h05")
+    assert run.static.remarks == ("Nothing here is real.",)
+    for statement in (home, battery):
+        assert "Nothing here is real" not in statement.text
+        assert "NOTICE.txt" in statement.text
+    assert '<td data-head="Total">' in home.html
+    assert re.match(r"The community battery made a (profit|loss) of [\d.,]+ EUR against no market", battery.intro[0])
+    assert "stands idle" in battery.text and "stands idle" not in home.text
 
 
 def test_statements_lie_in_the_folder(good: Path) -> None:

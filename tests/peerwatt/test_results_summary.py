@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 
 from peerwatt.results import Run, RunWriter
 from peerwatt.results.fairness import gini, jain
+from peerwatt.results.record import WindowRecord
+from peerwatt.results.remarks import readable_remarks
 from peerwatt.results.schemas import SLOT_TABLES
 from peerwatt.results.testing import MadeUpRun, made_up_static
 
@@ -108,6 +111,49 @@ def test_self_supply_alone_and_shared(by_pairs: tuple[MadeUpRun, Run]) -> None:
     without_pv = run.summary["buildings"]["h05"]
     assert without_pv["self_consumption"] is None
     assert without_pv["self_sufficiency"] == 0
+
+
+def test_net_supply_counts_no_energy_twice(by_pairs: tuple[MadeUpRun, Run]) -> None:
+    made_up, run = by_pairs
+    whole, block = made_up.whole, run.summary["self_supply"]
+    use, pv = whole.load_wh.sum() + whole.heat_pump_wh.sum() + whole.ev_wh.sum(), whole.pv_wh.sum()
+    drawn = fed = 0
+    for net, member in zip(whole.import_wh - whole.export_wh, whole.active, strict=True):
+        crossing = [int(net[member].sum()), *net[~member].tolist()]
+        drawn += sum(x for x in crossing if x > 0)
+        fed -= sum(x for x in crossing if x < 0)
+    assert block["use_kwh"] == use / 1000
+    assert block["net_self_sufficiency"] == pytest.approx(1 - drawn / use, rel=1e-12)
+    assert block["net_self_consumption"] == pytest.approx(1 - fed / pv, rel=1e-12)
+    assert block["alone_net_self_sufficiency"] == pytest.approx(1 - whole.import_wh[:, :6].sum() / use_of(whole, 6))
+    assert block["net_self_sufficiency"] != pytest.approx(block["shared_self_sufficiency"], abs=1e-3)
+
+
+def use_of(whole: WindowRecord, homes: int) -> int:
+    return int((whole.load_wh + whole.heat_pump_wh + whole.ev_wh)[:, :homes].sum())
+
+
+def test_net_supply_equals_the_shared_one_without_batteries(tmp_path: Path) -> None:
+    static = made_up_static(5, 96, network=False)
+    record = MadeUpRun.of(static).record(0, 96)
+    net = record.import_wh - record.export_wh - record.charge_wh + record.discharge_wh
+    bare = replace(record, charge_wh=record.charge_wh * 0, discharge_wh=record.discharge_wh * 0,
+                   import_wh=np.maximum(net, 0), export_wh=np.maximum(-net, 0))  # fmt: skip
+    writer = RunWriter(tmp_path / "run", static, ("slots",))
+    writer.write(bare)
+    block = Run(writer.finish()).summary["self_supply"]
+    for key in ("self_sufficiency", "self_consumption"):
+        assert 0 < block[f"net_{key}"] < 1
+        assert block[f"net_{key}"] == pytest.approx(block[f"shared_{key}"], rel=1e-12)
+
+
+def test_remarks_of_one_data_set_make_one_sentence() -> None:
+    said = ["set_one: monthly means", "slots are long", "set_one: values are even", "Already done."]
+    assert readable_remarks(said) == [
+        "Data set set_one: monthly means; values are even.",
+        "Slots are long.",
+        "Already done.",
+    ]
 
 
 def _check_prices(run: Run, price: pd.Series, wh: pd.Series) -> None:
@@ -203,10 +249,15 @@ def test_savings_from_bills(by_pairs: tuple[MadeUpRun, Run]) -> None:
     owners = [b.id for b in made_up.static.buildings if b.tenure == "owner"]
     group = block["by_kind"]["tenure"]["owner"]
     assert (group["n"], group["savings_u"]) == (2, bills["saving_u"][owners].sum())
-    assert set(block["by_kind"]["equipment"]) == {"pv", "pv_battery", "none", "community"}
+    assert set(block["by_kind"]["equipment"]) == {"pv", "pv_battery", "none"}
     for groups in block["by_kind"].values():
-        assert sum(g["n"] for g in groups.values()) == 7
-        assert sum(g["savings_u"] for g in groups.values()) == bills["saving_u"].sum()
+        assert sum(g["n"] for g in groups.values()) == 6
+        assert sum(g["savings_u"] for g in groups.values()) == sum(x)
+    assert [i for i, b in run.summary["buildings"].items() if not b["counted"]] == ["h06"]
+    money = run.summary["money"]
+    assert money["members_savings_u"] == sum(x)
+    assert money["community_storage_u"] == bills["saving_u"]["h06"]
+    assert money["members_savings_u"] + money["community_storage_u"] == money["savings_u"]
 
 
 def test_costs_from_slots_without_bills(by_pool: tuple[MadeUpRun, Run]) -> None:

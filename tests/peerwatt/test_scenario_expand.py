@@ -195,6 +195,50 @@ def test_errors_name_each_file(tmp_path: Path) -> None:
     assert "second time" in found["b.csv"].message
 
 
+def test_a_missing_column_of_pv_is_remarked_and_a_misspelt_one_refused(tmp_path: Path) -> None:
+    files = {"a.csv": "time,kwh,Einspeisung", "b.csv": "time,kwh", "c.csv": "time,kwh,hp"}
+    folder = folder_of(tmp_path, files)
+    source = {**FOLDER, "pv": {"column": "Einspeisung", "unit": "kWh", "sign": "load"}, "folder": folder}
+    expanded = expand(load_scenario({**COMMON, "buildings_from": source}))
+    assert [len(building.assets) for building in expanded.buildings] == [2, 1, 1]
+    assert expanded.remarks == ("b.csv, c.csv have no column 'Einspeisung': taken as without PV",)
+    (Path(folder) / "b.csv").write_text("time,kwh,Einspeisng\n2016-06-01T00:00,1,2\n")
+    with pytest.raises(ScenarioError, match="has no column 'Einspeisung'") as caught:
+        expand(load_scenario({**COMMON, "buildings_from": source}))
+    assert (caught.value.file, caught.value.path) == (f"{folder}/b.csv", "Einspeisng")
+    assert "did you mean 'Einspeisng'" in (caught.value.remedy or "")
+
+
+def test_lines_above_the_tables_of_a_folder_are_skipped(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"a.csv": "Meter 4711\n\ntime,kwh,sun"})
+    with pytest.raises(ScenarioError) as caught:
+        buildings(buildings_from={**FOLDER, "folder": folder})
+    assert "skip_rows: 2" in (caught.value.remedy or "")
+    expanded = expand(load_scenario({**COMMON, "buildings_from": {**FOLDER, "folder": folder, "skip_rows": 2}}))
+    assert [series.skip_rows for series in expanded.profiles.values() if isinstance(series, Series)] == [2, 2]
+
+
+def test_all_wrong_buses_are_told() -> None:
+    listed = [{"id": f"h{i}", "bus": f"pol{i}" if i % 2 else "busbar"} for i in range(10)]
+    with pytest.raises(ScenarioError) as caught:
+        buildings(NETWORK, network={"source": "cigre:lv"}, buildings=listed)
+    found = caught.value.problems  # type: ignore[attr-defined]
+    assert [error.path for error in found] == [f"buildings[{i}].bus" for i in (1, 3, 5, 7, 9)]
+
+
+def test_memberships_outside_the_run_are_remarked() -> None:
+    listed = [
+        {"id": "early", "membership": {"leaves": "2016-06-01"}},
+        {"id": "late", "membership": {"joins": "2016-06-02"}},
+        {"id": "in", "membership": {"joins": "2016-06-01T12:00", "leaves": "2016-07-01"}},
+    ]
+    said = expand(load_scenario({**COMMON, "buildings": listed})).remarks
+    assert said == (
+        "Never in the market, joining only after the run's end: late.",
+        "Never in the market, having left before its start: early.",
+    )
+
+
 def test_a_folder_without_files_says_what_is_there(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, {"a.tsv": "time,kwh"})
     with pytest.raises(ScenarioError, match=r"matches '\*\.csv'; it holds a\.tsv"):
@@ -322,7 +366,7 @@ def test_names_of_other_parts_are_checked_where_they_stand() -> None:
                 {"id": "a", "strategy": {"kind": "truthfull"}, "assets": [{**BATTERY, "controller": "gredy"}]}
             ],
             "market": {"stages": [{"rule": "uniform_pric"}]},
-            "carbon": {"grid": {"dataset": "carbn", "column": "x"}},
+            "carbon": {"grid": {"dataset": "carbon_monthly_europe", "column": "DE_lca"}},
         }
     )
     check_names(loaded)
@@ -332,7 +376,7 @@ def test_names_of_other_parts_are_checked_where_they_stand() -> None:
             rules=["uniform_price"],
             strategies=["truthful"],
             controllers=["greedy", "greedy_self_consumption", "greedy_community", "charge_on_arrival"],
-            datasets=["carbon"],
+            datasets=["carbon_monthly_europa"],
         )
     found = {e.path: e.remedy for e in caught.value.problems}  # type: ignore[attr-defined]
     assert set(found) == {

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from core import ScenarioError
 from core.hashing import file_sha256
+from peerwatt.prepare.prepare import prepare
 from peerwatt.scenario import (
     data_files,
     expand,
@@ -295,13 +296,56 @@ def test_the_alternatives_of_the_template_are_found() -> None:
     assert len(keys) >= 20
 
 
+DAY_OF_HOMES = "".join(f"2016-10-04T{h:02d}:00-08:00,0.{h:02d},0.0\n" for h in range(24))
+
+
+def folder_for(folder: Path) -> Path:
+    """What the alternatives of the template read beside it."""
+    (folder / "homes").mkdir()
+    for name in ("meter.csv", "homes/anna.csv", "homes/ben.csv"):
+        (folder / name).write_text(f"time,consumption,feed\n{DAY_OF_HOMES}")
+    return folder / "a.yaml"
+
+
 @pytest.mark.parametrize(("first", "last"), alternatives(), ids=[LINES[a].strip("# ")[:30] for a, _ in alternatives()])
 def test_every_alternative_of_the_template_runs(first: int, last: int, tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    file.write_text(taken(first, last))
+    text = taken(first, last)
+    if "kind: network" in LINES[first]:
+        text = text.replace("source: cigre:lv", "source: simbench:1-LV-semiurb4--2-sw", 1)
+    if LINES[first].startswith("#extends"):
+        text = text.replace("  days: 1\n", "  days: 1\n  end: null\n", 1)
+    file = folder_for(tmp_path)
+    file.write_text(text)
     loaded = load_scenario(file)
     assert loaded.scenario != load_scenario(parse_document(init_text("a"), file=None, base_dir=ROOT).value).scenario
-    assert len(expand(loaded).buildings) == 5
+    if LINES[first].startswith("#extends"):
+        return  # a year: read, not prepared
+    n = len(prepare(loaded).building_ids)
+    assert n == {"folder": 7, "network": 63}.get(str(getattr(loaded.scenario.buildings_from, "kind", "")), 5)
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "pv-roof": {"place": [{"asset": {"kind": "pv", "profile": "pv-roof", "peak_kw": 5}}]},
+    "time-of-use": {"place": [{"contract": "time-of-use"}]},
+    "dynamic": {"place": [{"contract": "dynamic"}]},
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_an_alternative_defines_can_be_used(name: str, tmp_path: Path) -> None:
+    file = folder_for(tmp_path)
+    file.write_text(taken(*next((a, b) for a, b in alternatives() if LINES[a].startswith(f"#  {name}:"))))
+    system = prepare(load_scenario(file, CHANGED[name]))
+    assert (system.wires is not None, len(system.building_ids)) == (True, 5)
+    terms = load_scenario(file, CHANGED[name]).scenario.contracts
+    (plain,) = terms["default"].terms
+    for other in terms.get(name, terms["default"]).terms:  # nothing makes one contract cheaper but its price
+        assert (other.network, other.levies_per_kwh, other.vat_percent) == (
+            plain.network,
+            plain.levies_per_kwh,
+            plain.vat_percent,
+        )
+        assert other.feed_in.flat_per_kwh == 0.08 or other.feed_in.series is not None
 
 
 # --- documentation --------------------------------------------------------------------------------------------------

@@ -185,3 +185,16 @@ def test_other_formats_are_refused(stated: object, message: str, below: Path) ->
 
 def test_every_older_format_has_a_step() -> None:
     assert sorted(MIGRATIONS) == list(range(FORMAT))
+
+
+def test_a_length_that_is_inherited_is_named_with_its_place(below: Path, tmp_path: Path) -> None:
+    file = write(tmp_path, "mine.yaml", "extends: below/base.yaml\nname: mine\ntime: {end: 2016-06-03}\n")
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(file)
+    message = str(caught.value)
+    assert f"'days' ({below / 'base.yaml'}:4)" in message and f"'end' ({file}:3)" in message
+    assert "add `days: null` beside `end`" in message
+    file.write_text("extends: below/base.yaml\nname: mine\ntime: {end: 2016-06-03, days: null}\n")
+    assert load_scenario(file).scenario.time.days is None
+    with pytest.raises(ScenarioError, match=r"'end' \(an override\)"):
+        load_scenario(below / "base.yaml", {"time.end": "2016-06-03"})

@@ -61,10 +61,28 @@ BAD: dict[str, tuple[str, str, int, str, str, str]] = {
     "no such choice": ("name: street", "name: street\npower_flow: pandpower", 3, "power_flow", "none of", "pandapower"),
     "no such day": ("2016-06-01", "2016-06-31", 3, "time.start", "no moment", "write e.g."),
     "date in another form": ("2016-06-01", "01.06.2016", 3, "time.start", "no moment", "2016-01-31"),
+    "decimal comma in a mapping": ("flat_per_kwh: 0.08", "flat_per_kwh: 0,08", 10, "feed_in", "decimal comma", "0.08 for 0,08"),
+    "data set": ("{constant: 0.4, unit: kW}", "{dataset: fontana_hmes, column: x}", 5, "profiles.base.dataset", "no shipped data set", "fontana_homes"),
+    "column of a data set": (
+        "{constant: 0.4, unit: kW}",
+        "{dataset: fontana_homes, column: load_kwh_h1}",
+        5,
+        "profiles.base.column",
+        "fontana_homes has no column 'load_kwh_h1'",
+        "did you mean 'load_kwh_h",
+    ),
+    "weather": (
+        "{constant: 0.4, unit: kW}",
+        "{weather: weather_aachen_2020, latitude: 50, longitude: 6}",
+        5,
+        "profiles.base.weather",
+        "no shipped data set",
+        "weather_aachen_2021",
+    ),
     "two lengths": ("days: 1", "days: 1, end: 2016-06-02", 3, "time", "exactly one of end, days", "keep one"),
     "odd slot": ("days: 1", "days: 1, slot_minutes: 7", 3, "time", "divide 60", "15"),
     "list for a mapping": ("{constant: 0.4, unit: kW}", "[0.4]", 5, "profiles.base", "mapping, not a list", "key: value"),
-    "no source": ("{constant: 0.4, unit: kW}", "{unit: kW}", 5, "profiles.base", "exactly one of dataset", "keep one"),
+    "no source": ("{constant: 0.4, unit: kW}", "{unit: kW}", 5, "profiles.base", "exactly one of dataset", "add one"),
     "no unit": ("constant: 0.4, unit: kW", "constant: 0.4", 5, "profiles.base", "unit", "unit: kWh"),
     "unknown unit": ("unit: kW", "unit: kilowatt", 5, "profiles.base.unit", "kilowatt", "kW"),
     "unit in lower case": ("unit: kW", "unit: kwh", 5, "profiles.base.unit", "kwh", "did you mean kWh"),
@@ -73,7 +91,7 @@ BAD: dict[str, tuple[str, str, int, str, str, str]] = {
     "missing contract": ("id: ben", "id: ben\n    contract: tou", 17, "contract", "no contract 'tou'", "default"),
     "same id": ("id: ben", "id: anna", 16, "buildings[1].id", "taken by buildings[0]", "own id"),
     "id of an account": ("id: ben", "id: retailer", 16, "buildings[1].id", "account", "another id"),
-    "metering": ("metering_minutes: 60", "metering_minutes: 20", 17, "metering_minutes", "no multiple", "60"),
+    "metering": ("metering_minutes: 60", "metering_minutes: 20", 17, "metering_minutes", "no multiple", "15 or 30"),
     "metering past the end": ("metering_minutes: 60", "metering_minutes: 2160", 17, "metering", "whole number", "run"),
     "spread without profile": ("metering_minutes: 60", "metering_spread: profile", 17, "metering_spread", "needs", "name"),
     "start off the slots": ("2016-06-01", "2016-06-01T00:05", 3, "time.start", "boundary", "full slot"),
@@ -152,7 +170,7 @@ BAD: dict[str, tuple[str, str, int, str, str, str]] = {
         "not after joins",
         "later",
     ),
-    "places nothing": ("name: street", "name: street\nplace: [{share: 0.5}]", 3, "place[0]", "at least one of asset", "keep"),
+    "places nothing": ("name: street", "name: street\nplace: [{share: 0.5}]", 3, "place[0]", "at least one of asset", "add one"),
 }
 # fmt: on
 
@@ -195,7 +213,7 @@ def test_one_mistake_is_one_problem(case: str, tmp_path: Path) -> None:
     found = problems_of(write(tmp_path, GOOD.replace(old, new, 1)))
     paths = {error.path for error in found}
     buildings_too = case == "network without bus"  # both buildings lack one
-    assert len(paths) == 1 + buildings_too or case == "unknown key", [str(error) for error in found]
+    assert len(paths) == 1 + buildings_too, [str(error) for error in found]
 
 
 def test_all_problems_of_a_file_come_together_in_order(tmp_path: Path) -> None:
@@ -208,6 +226,30 @@ def test_all_problems_of_a_file_come_together_in_order(tmp_path: Path) -> None:
     assert set(lines) == {3, 4, 15, 17}
     assert caught.value.place() == f"{file}:3: name"
     assert str(caught.value).count("what to do:") == len(lines)
+
+
+def test_what_else_is_wrong_is_told_with_unknown_keys(tmp_path: Path) -> None:
+    text = GOOD.replace("id: ben", "id: ben\n    contrat: default\n    colour: red").replace(
+        "profile: base}", "profile: bas}"
+    )
+    found = problems_of(write(tmp_path, text.replace("capacity_kwh: 5", "capacity_wh: 5000")))
+    assert [(e.line, e.path) for e in found] == [
+        (15, "buildings[0].assets[1].capacity_wh"),
+        (17, "buildings[1].contrat"),
+        (18, "buildings[1].colour"),
+        (21, "buildings[1].assets[0].profile"),
+    ]
+
+
+def test_a_column_below_lines_of_a_portal_is_found(tmp_path: Path) -> None:
+    (tmp_path / "meter.csv").write_text("Export\nMeter;4711\n\ntime;use\n2016-06-01T00:00;1\n")
+    series = "{file: meter.csv, column: use, unit: kWh, sign: load, time_zone: UTC}"
+    (error,) = problems_of(write(tmp_path, GOOD.replace("{constant: 0.4, unit: kW}", series)))
+    assert (error.path, error.line) == ("profiles.base.column", 5)
+    assert error.message == "meter.csv has no column 'use'"
+    assert "line 4 names it" in (error.remedy or "") and "skip_rows: 3" in (error.remedy or "")
+    series = series.replace("unit", "skip_rows: 3, unit")
+    assert load_scenario(write(tmp_path, GOOD.replace("{constant: 0.4, unit: kW}", series)))
 
 
 @pytest.mark.parametrize(
@@ -312,3 +354,21 @@ def test_a_bad_override_is_named_without_a_line(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="names no entry") as caught:
         load_scenario(file, {"buildings[bem].plant": "emulated"})
     assert "'ben'" in (caught.value.remedy or "")
+
+
+def test_another_rule_does_not_take_over_parameters(tmp_path: Path) -> None:
+    stages = "name: street\nmarket: {stages: [{rule: uniform_price, parameters: {k: 0.3}}]}"
+    text = GOOD.replace("name: street", stages + "\nstrategies: {default: {kind: zi_c, parameters: {low: 1}}}")
+    file = write(tmp_path, text)
+
+    def stage(**changes: Any) -> tuple[str, dict[str, Any]]:
+        found = load_scenario(file, changes).scenario.market.stages[0]
+        return found.rule, found.parameters
+
+    rule, k, all_of_it = "market.stages[0].rule", "market.stages[0].parameters.k", "market.stages[0].parameters"
+    assert stage(**{rule: "no_market"}) == ("no_market", {})
+    assert stage(**{rule: "uniform_price"}) == ("uniform_price", {"k": 0.3})
+    assert stage(**{k: 0.5, rule: "pair_price"}) == ("pair_price", {"k": 0.5})
+    assert stage(**{all_of_it: {"tie_break": "time"}, rule: "pair_price"}) == ("pair_price", {"tie_break": "time"})
+    strategy = load_scenario(file, {"strategies.default.kind": "truthful"}).scenario.strategies.default
+    assert (strategy.kind, strategy.parameters) == ("truthful", {})

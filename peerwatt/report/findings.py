@@ -1,0 +1,178 @@
+"""What a comparison says in sentences: what is saved and who pays, where a rule fails against low tech, who is best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from peerwatt.report.comparison import (
+    MICRO,
+    SMALLEST,
+    Kpi,
+    Summary,
+    battery_account,
+    beats,
+    best_arms,
+    changes,
+    in_words,
+    is_low_tech,
+    kpi_values,
+    level,
+    moved_by_no_rule,
+    only_money,
+    reference_of,
+    same,
+    sentence_start,
+    shown_kpis,
+)
+from peerwatt.report.text import NOTHING, count, listing, money, percent
+from peerwatt.report.wording import profit_or_loss
+
+_NEGLIGIBLE = 5e-4  # of a cost or a saving: roundings of the ledger are not worth a word
+
+
+def physical_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
+    """What no rule moves, said once; and how these figures differ from those of the arms without a market."""
+    still = moved_by_no_rule(summaries)
+    without = [i for i, s in enumerate(summaries) if s["run"]["rule"] == "no_market"]
+    everywhere = [k for k in still if level(k, kpi_values(k, summaries))]
+    found = []
+    if only_money(summaries) and still:
+        keys = {k.key for k in still}
+        words = ["energy flows", "peaks", *(word for word in ("losses", "violations") if word in keys)]
+        arm = "arm" if len(everywhere) == len(still) else "arm with a market"
+        found.append(f"The rules compared move only money here: {listing(words)} are the same in every {arm}.")
+    elif everywhere:
+        found.append(f"No difference between the arms in {listing([k.name for k in everywhere])}.")
+    better: list[str] = []
+    missed: list[str] = []
+    for kpi in (k for k in still if k not in everywhere):
+        values = kpi_values(kpi, summaries)
+        ours = next(v for i, v in enumerate(values) if i not in without and v is not None)
+        theirs = {i: v for i in without if (v := values[i]) is not None}
+        said = f"{kpi.name} ({kpi.show(ours, '')}; {_by_arm(kpi, theirs, arms)})"
+        (better if all(beats(kpi, ours, v) for v in theirs.values()) else missed).append(said)
+    battery = any(s["money"].get("community_storage_u") is not None for s in summaries)
+    idle = ": without a market the community battery stands idle" if battery else ""
+    if better:
+        found.append(
+            f"Whatever the rule, an arm with a market is better than those without in {listing(better)}{idle}."
+        )
+    if missed:
+        found.append(f"Whatever the rule, an arm with a market does not beat all those without in {listing(missed)}.")
+    return found
+
+
+def _by_arm(kpi: Kpi, values: Mapping[int, float], arms: Sequence[str]) -> str:
+    """Values in words, arms with the same one together: ``61.0 % with no market and the time-of-use tariff``."""
+    shown: dict[str, list[str]] = {}
+    for i, value in values.items():
+        shown.setdefault(kpi.show(value, ""), []).append(in_words(arms[i]))
+    return ", ".join(f"{words} with {listing(names)}" for words, names in shown.items())
+
+
+def cost_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
+    """What all buildings together pay in each arm against the reference, and which accounts receive less."""
+    reference = reference_of(summaries)
+    base = summaries[reference]
+    currency = base["run"]["currency"]
+    found = []
+    for i, summary in enumerate(summaries):
+        if i == reference:
+            continue
+        saved = (base["money"]["cost_u"] - summary["money"]["cost_u"]) / MICRO
+        cost = abs(base["money"]["cost_u"]) / MICRO
+        if abs(saved) < max(SMALLEST, _NEGLIGIBLE * cost):
+            much = "practically the same as"
+        else:
+            share = f" ({percent(abs(saved) / cost)})" if cost else ""
+            much = f"{money(abs(saved), currency)}{share} {'less' if saved > 0 else 'more'} than"
+        text = f"With {in_words(arms[i])} all buildings together pay {much} with {in_words(arms[reference])}"
+        found.append(
+            f"{text}; {_losers(summary, base)}{_battery(summary, currency)}{_who_pays(summary, base, currency)}."
+        )
+    return found
+
+
+def _losers(summary: Summary, base: Summary) -> str:
+    change = changes(summary, base)
+    lost = sum(c >= SMALLEST for c in change.values())
+    if not lost:
+        return f"none of {count(len(change), 'building')} pays more"
+    return f"{lost} of {count(len(change), 'building')} pay{'s' if lost == 1 else ''} more"
+
+
+def _battery(summary: Summary, currency: str) -> str:
+    amount = battery_account(summary, summary)
+    if amount is None or abs(amount) < SMALLEST:
+        return ""
+    return f"; the community battery, counted in, makes {profit_or_loss(amount, currency)}"
+
+
+def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
+    """Where savings come from: other accounts that receive less."""
+    parts: list[str] = []
+    cost = abs(base["money"]["cost_u"]) / MICRO
+    for account in ("retailer", "network", "state", "operator"):
+        both = [s["money"]["accounts"].get(account, {}).get("total_u", 0) for s in (summary, base)]
+        change = (both[0] - both[1]) / MICRO
+        if abs(change) >= max(SMALLEST, _NEGLIGIBLE * cost):
+            verb = "" if parts else "receives "
+            parts.append(f"the {account} {verb}{money(abs(change), currency)} {'more' if change > 0 else 'less'}")
+    return f"; in return {listing(parts)}" if parts else ""
+
+
+def against_low_tech(summaries: Sequence[Summary], arms: Sequence[str], i: int) -> str:
+    """Where trading arm i does not beat the low-tech arms, all in one; what no arm changes is left out."""
+    currency = summaries[i]["run"]["currency"]
+    low_tech = [j for j, s in enumerate(summaries) if is_low_tech(s)]
+    still = moved_by_no_rule(summaries)
+    won: list[str] = []
+    missed: dict[int, list[str]] = {}
+    for kpi in shown_kpis(summaries):
+        values = kpi_values(kpi, summaries)
+        a = values[i]
+        if a is None or kpi.better == "none" or kpi in still or level(kpi, values):
+            continue
+        before = {j: v for j in low_tech if (v := values[j]) is not None}
+        for j, b in before.items():
+            perfect = kpi.better == "low" and a == b == 0  # nobody can be better than that
+            if not beats(kpi, a, b) and not perfect:
+                missed.setdefault(j, []).append(_miss(kpi, a, b, currency))
+        if before and all(beats(kpi, a, b) for b in before.values()):
+            won.append(kpi.name)
+    arm, others = sentence_start(in_words(arms[i])), [in_words(arms[j]) for j in low_tech]
+    if not missed and won:
+        return f"{arm} beats {listing(others)} in every figure in which the arms differ: {listing(won)}."
+    if not missed:
+        return f"{arm} does not beat {listing(others, 'or')} in any figure compared."
+    alike: dict[str, list[str]] = {}
+    for j, items in missed.items():
+        alike.setdefault(listing(items), []).append(in_words(arms[j]))
+    text = f"{arm} does not beat " + "; nor ".join(f"{listing(o, 'or')} in {items}" for items, o in alike.items())
+    if won:
+        text += f". It is better than {listing(others)} in {listing(won)}"
+    return f"{text}."
+
+
+def _miss(kpi: Kpi, a: float, b: float, currency: str) -> str:
+    if same(kpi, a, b):
+        return f"{kpi.name} (the same)"
+    return f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
+
+
+def best_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
+    """Which arms no other beats, figures with the same best arms together."""
+    currency = summaries[0]["run"]["currency"]
+    by_arm: dict[str, list[str]] = {}
+    still = moved_by_no_rule(summaries)
+    with_market = [i for i, s in enumerate(summaries) if s["run"]["rule"] != "no_market"]
+    for kpi in shown_kpis(summaries):
+        values = kpi_values(kpi, summaries)
+        best = best_arms(kpi, values)
+        if kpi in still and best == with_market:  # said before
+            continue
+        if best and not level(kpi, values):
+            value = values[best[0]]
+            words = kpi.show(value, currency) if value is not None else NOTHING
+            by_arm.setdefault(listing([arms[i] for i in best]), []).append(f"{kpi.name} ({words})")
+    return [f"Best at {listing(items)}: {arm}." for arm, items in by_arm.items()]
