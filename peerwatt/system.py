@@ -111,7 +111,9 @@ class Wires:
     """The network, and where each building hangs on it."""
 
     network: Network
-    bus: Index  # (B,) column in bus arrays
+    bus: Index  # (B,) column in the network's bus arrays
+    shown_buses: NDArray[np.intp]  # columns of buses that are supplied: the ones results tell of
+    shown_branches: NDArray[np.intp]  # columns of branches between such buses
     engine: Literal["batch", "pandapower"]
     threads: int
 

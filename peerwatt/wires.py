@@ -48,13 +48,18 @@ def solve_network(system: System, flows: Flows, remainder_wh: Float, window: Win
     loss_wh, remainder_wh = quantise_wh(flow.losses_kw[:, None] * hours, remainder_wh)
     state = NetworkState(
         loss_wh=loss_wh[:, 0],
-        v_pu=flow.v_pu,
-        branch_loading=flow.branch_loading,
-        branch_p_kw=flow.branch_p_kw,
+        v_pu=_shown(flow.v_pu, wires.shown_buses),
+        branch_loading=_shown(flow.branch_loading, wires.shown_branches),
+        branch_p_kw=_shown(flow.branch_p_kw, wires.shown_branches),
         losses_kw=flow.losses_kw,
         slack_p_kw=flow.slack_p_kw,
     )
     return state, remainder_wh
+
+
+def _shown(columns: Float, which: NDArray[np.intp]) -> Float:
+    """What results tell of: a bus without supply has no voltage, and none is invented."""
+    return columns if len(which) == columns.shape[1] else columns[:, which]
 
 
 def _check_losses(losses_kw: Float, window: Window) -> None:

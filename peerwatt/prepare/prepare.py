@@ -70,7 +70,7 @@ def prepare(
     profiles = _profiles(loaded, expanded, grid, cache_dir)
     wires = None
     if network is not None and scenario.power_flow != "none":
-        wires = connect(network, buildings, scenario.power_flow, threads)
+        wires = connect(loaded, network, buildings, threads)
     supply = supply_columns(scenario, buildings, grid, profiles)
     if scenario.market.backstop == "in_book" and not _one_retailer(supply):
         raise loaded.error(

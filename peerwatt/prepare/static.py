@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from core import SlotGrid, canonical_json, file_sha256, sha256_hex
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
@@ -56,8 +58,8 @@ def run_static(
         pairs=rule.pairs,
         phases=1,
         buildings=tuple(building_info(b, wires, i) for i, b in enumerate(expanded.buildings)),
-        buses=() if wires is None else bus_infos(wires.network, scenario),
-        branches=() if wires is None else branch_infos(wires.network, scenario),
+        buses=() if wires is None else bus_infos(wires, scenario),
+        branches=() if wires is None else branch_infos(wires, scenario),
         notices=tuple(notices),
         remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, rule, wires, profiles)),
         options={"power_flow": "none" if wires is None else wires.engine, "network": scenario.network.source},
@@ -106,7 +108,7 @@ def building_info(building: Building, wires: Wires | None, index: int) -> Buildi
     home = building.household
     return BuildingInfo(
         id=building.id,
-        bus=-1 if wires is None else int(wires.bus[index]),
+        bus=-1 if wires is None else int(np.searchsorted(wires.shown_buses, wires.bus[index])),
         contract=building.contract,
         tenure=home.tenure,
         income_band=home.income_band,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from peerwatt.system import Wires
 if TYPE_CHECKING:
     from grid.network import Network
     from peerwatt.scenario import LoadedScenario
-
-Engine = Literal["batch", "pandapower"]
 
 V_MIN_PU = 0.9
 V_MAX_PU = 1.1
@@ -85,22 +83,40 @@ def _storage(network: Network, row: int) -> NetworkStorage:
     )
 
 
-def connect(network: Network, buildings: tuple[Building, ...], engine: Engine, threads: int) -> Wires:
-    """Where each building hangs on the network."""
+def connect(loaded: LoadedScenario, network: Network, buildings: tuple[Building, ...], threads: int) -> Wires:
+    """Where each building hangs on the network.
+
+    Raises
+    ------
+    ScenarioError
+        If a building stands at a bus that is out of service or not supplied.
+    """
     position = {bus: i for i, bus in enumerate(network.bus_ids)}
     bus = np.array([position[str(b.bus)] for b in buildings], np.int32)
-    return Wires(network=network, bus=bus, engine=engine, threads=threads)
+    supplied = network.model.bus_node >= 0
+    for building, column in zip(buildings, bus.tolist(), strict=True):
+        if not supplied[column]:
+            place = network.bus_label(column)
+            raise loaded.error(
+                ("network", "source"),
+                f"building {building.id!r} stands at {place}, which is out of service or not supplied",
+                "connect it to another bus, or put the bus into service in the network file",
+            )
+    ends = supplied[network.branches.from_bus] & supplied[network.branches.to_bus]
+    engine = loaded.scenario.power_flow
+    assert engine != "none", "no wires without a power flow"
+    return Wires(network, bus, np.flatnonzero(supplied), np.flatnonzero(ends), engine, threads)
 
 
-def bus_infos(network: Network, scenario: Scenario) -> tuple[BusInfo, ...]:
-    """Buses with their limits: the scenario's, else the network's, else +-10 %."""
+def bus_infos(wires: Wires, scenario: Scenario) -> tuple[BusInfo, ...]:
+    """Supplied buses with their limits: the scenario's, else the network's, else +-10 %."""
 
     def limit(stated: float | None, own: float, otherwise: float) -> float:
         if stated is not None:
             return stated
         return own if math.isfinite(own) else otherwise
 
-    model = scenario.network
+    model, network = scenario.network, wires.network
     return tuple(
         BusInfo(
             id=network.bus_ids[i],
@@ -111,21 +127,22 @@ def bus_infos(network: Network, scenario: Scenario) -> tuple[BusInfo, ...]:
             v_min_pu=limit(model.v_min_pu, float(network.v_min_pu[i]), V_MIN_PU),
             v_max_pu=limit(model.v_max_pu, float(network.v_max_pu[i]), V_MAX_PU),
         )
-        for i in range(network.n_buses)
+        for i in wires.shown_buses.tolist()
     )
 
 
-def branch_infos(network: Network, scenario: Scenario) -> tuple[BranchInfo, ...]:
+def branch_infos(wires: Wires, scenario: Scenario) -> tuple[BranchInfo, ...]:
     """Lines and transformers with the loading that the scenario allows."""
-    branches = network.branches
+    branches = wires.network.branches
+    position = {bus: i for i, bus in enumerate(wires.shown_buses.tolist())}
     return tuple(
         BranchInfo(
             id=branches.ids[i],
             name=branches.names[i],
             kind="line" if branches.kinds[i] == "line" else "transformer",
-            from_bus=int(branches.from_bus[i]),
-            to_bus=int(branches.to_bus[i]),
+            from_bus=position[int(branches.from_bus[i])],
+            to_bus=position[int(branches.to_bus[i])],
             loading_max=scenario.network.loading_max,
         )
-        for i in range(len(branches))
+        for i in wires.shown_branches.tolist()
     )

@@ -10,7 +10,7 @@ import pandapower as pp
 import pytest
 
 import peerwatt
-from core import GridError
+from core import GridError, ScenarioError
 
 
 def small_net() -> Any:
@@ -76,3 +76,22 @@ def test_a_generator_that_would_feed_in_unbooked_is_refused(tmp_path: Path) -> N
     run = peerwatt.run(told, tmp_path / "run", report=False, power_flow="pandapower")
     slots = run.table("slots")
     assert (slots.transformer_kw * 250 - slots.exchange_wh).abs().max() < 1, "what comes in is what is booked"
+
+
+def test_a_bus_without_supply_is_left_out_of_the_results_and_refused_to_buildings(tmp_path: Path) -> None:
+    told = scenario(tmp_path, "drop")
+    net = small_net()
+    dark = pp.create_bus(net, vn_kv=0.4, name="dark")
+    line = pp.create_line(net, 2, dark, length_km=0.1, std_type="NAYY 4x50 SE")
+    for bus in (2, dark):
+        pp.create_switch(net, bus, line, et="l", closed=False)
+    pp.create_bus(net, vn_kv=0.4, name="asleep", in_service=False)
+    pp.to_json(net, str(tmp_path / "net.json"))
+    run = peerwatt.run(told, tmp_path / "run")
+    assert [b.name for b in run.static.buses] == ["mv", "lv", "end"]
+    assert run.table("buses").v_pu.notna().all()
+    assert run.static.buildings[0].bus == 2
+    assert peerwatt.verify_run(run.folder).ok
+    told["buildings"][0]["bus"] = "dark"
+    with pytest.raises(ScenarioError, match=r"'home' stands at .*dark.* not supplied"):
+        peerwatt.run(told, tmp_path / "other", report=False)
