@@ -287,6 +287,9 @@ def _run(args: argparse.Namespace) -> int:
             speed=args.speed,
         )
     console.print(summary_table(result.summary))
+    doubts = result.static.options.get("doubts", [])
+    for doubt in doubts if isinstance(doubts, list) else []:
+        _tell(f"note: {doubt}")
     console.print(f"run folder: {result.folder}", markup=False, soft_wrap=True)
     if not args.no_report:
         console.print(f"report: {result.folder / 'report.html'}", markup=False, soft_wrap=True)

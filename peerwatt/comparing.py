@@ -146,6 +146,8 @@ class _Study:
             arms[TIME_OF_USE] = self._run(Arm(TIME_OF_USE, {**rule_stage("no_market"), **tariff, "name": name}))
         arms[STATIC_KEY] = self._run(Arm(STATIC_KEY, static_key_overrides(alone)))
         sentences.append("The static key gives each building the share of local energy that it has in all imports.")
+        if any(building.community for building in alone.static.buildings):
+            sentences.append("The community battery stands idle in the low-tech arms, where it has nobody to serve.")
         for arm in self._arms:
             try:
                 arms[arm.name] = self._run(arm)

@@ -36,14 +36,20 @@ def rule_stage(name: str, **parameters: Any) -> dict[str, Any]:
 
 
 def static_key_overrides(alone: Run) -> dict[str, Any]:
-    """Sharing by a fixed key: each building's share is its part of all imports of the run without a market."""
+    """Sharing by a fixed key: each building's share is its part of all imports of the run without a market.
+
+    A community battery has no imports there, hence no share, and would only draw from its retailer: it stands idle.
+    """
     imports = {name: row["import_kwh"] for name, row in alone.summary["buildings"].items() if row["import_kwh"] > 0}
     total = sum(imports.values())
     if not total:
         raise ScenarioError("nobody draws from the grid, so there is nothing to share by a key")
     unit = 10**SHARE_DIGITS
     shares = {name: f"{int(kwh / total * unit)}/{unit}" for name, kwh in imports.items()}  # rounded down: at most 1
-    return rule_stage("sharing_keys", key="static", shares=shares)
+    laid = rule_stage("sharing_keys", key="static", shares=shares)
+    if any(building.community for building in alone.static.buildings):
+        laid["controllers.community_battery"] = "idle"
+    return laid
 
 
 def time_of_use_overrides(scenario: Scenario, alone: Run) -> tuple[dict[str, Any] | None, str]:

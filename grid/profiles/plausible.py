@@ -25,6 +25,10 @@ YIELD_KW_PER_KWP = 1.3
 _RARE = 0.001
 
 
+CHECK_UNIT = "Check the unit"
+"""Words of a remark that the user should see at once, not only in the report."""
+
+
 def check_plausible(
     table: TableFile, axis: Axis, mean_kw: Float, span: tuple[int, int], *, column: str, unit: str, flow: str
 ) -> list[str]:
@@ -60,7 +64,7 @@ def check_plausible(
         return []
     return [
         f"{table.path.name}, column {column!r}: read as {unit}, its mean is {mean:,.0f} kW and its highest value "
-        f"{peak:,.0f} kW. Check the unit: that is far more than a building"
+        f"{peak:,.0f} kW. {CHECK_UNIT}: that is far more than a building"
     ]
 
 

@@ -83,4 +83,12 @@ class SupplyDemandRatio(LocalPool):
         differ = (meters.extreme(meters.retail, False) != retail) | (meters.extreme(meters.feed_in, False) != feed_in)
         present = meters.active.any(axis=1) if meters.shape[1] else np.zeros(meters.shape[0], np.bool_)
         bad = present & (differ | (self.c > retail - feed_in) | (feed_in + self.c < 0))
-        return bad, "the rule needs one retail and one feed-in price, 0 <= c <= retail - feed-in, and feed-in + c >= 0"
+        if (present & differ).any():
+            return (
+                present & differ,
+                "the rule is defined for one retail and one feed-in price; these members' tariffs differ",
+            )
+        return (
+            bad,
+            "the compensating price c must lie between 0 and retail - feed-in, and feed-in + c must be at least 0",
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core import SlotGrid, canonical_json, file_sha256, sha256_hex
+from grid.profiles.plausible import CHECK_UNIT
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
 from peerwatt.prepare.wires import branch_infos, bus_infos
@@ -62,7 +63,11 @@ def run_static(
         branches=() if wires is None else branch_infos(wires, scenario),
         notices=tuple(notices),
         remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, rule, wires, profiles)),
-        options={"power_flow": "none" if wires is None else wires.engine, "network": scenario.network.source},
+        options={
+            "doubts": [r for r in profiles.remarks() if CHECK_UNIT in r],
+            "power_flow": "none" if wires is None else wires.engine,
+            "network": scenario.network.source,
+        },
     )
 
 

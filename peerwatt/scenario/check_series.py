@@ -93,6 +93,7 @@ def check_unit(unit: str, path: YamlPath, problems: Problems, use: Use, currency
         parsed = parse_unit(unit, kind, file=None, path=None)
     except ScenarioError as error:
         near = None if (error.remedy or "").startswith("did you mean") else did_you_mean(unit, _COMMON_UNITS)
+        near = None if near == unit else near  # a good unit of another quantity
         problems.add(here, error.message, f"did you mean {near}? {error.remedy}" if near else error.remedy)
         return
     if use == "price" and currency is not None and parsed.currency not in (None, currency):

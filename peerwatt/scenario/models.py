@@ -186,7 +186,7 @@ class Controllers(Model):
 
 
 class Settlement(Model):
-    """How deviations, losses and bills are settled (market-rules 4)."""
+    """How deviations, losses and bills are settled (docs/settlement.md)."""
 
     residuals: Literal["individual", "netted", "imbalance_single", "imbalance_dual"] = Field(
         "individual", description="who settles the difference between contract and meter, and at what price"

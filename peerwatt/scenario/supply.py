@@ -107,7 +107,7 @@ class Tariff(Model):
 
 
 class NetworkCharges(Model):
-    """What the network costs a connection point, by level (market-rules 4.4)."""
+    """What the network costs a connection point, by level (docs/settlement.md)."""
 
     full_per_kwh: NotNegative = Field(0.0, description="per kWh of import that crosses all levels")
     local_per_kwh: NotNegative | None = Field(None, description="per kWh of local delivery; default: the full charge")

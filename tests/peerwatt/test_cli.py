@@ -46,7 +46,8 @@ class Recorder:
         if self._fails_with is not None:
             raise self._fails_with
         kwargs["progress"](48, 96)
-        return types.SimpleNamespace(summary={"volume_kwh": 12.5}, folder=Path("somewhere"))
+        static = types.SimpleNamespace(options={"doubts": ["a.csv looks like Wh"]})
+        return types.SimpleNamespace(summary={"volume_kwh": 12.5}, folder=Path("somewhere"), static=static)
 
 
 @pytest.fixture
@@ -141,7 +142,9 @@ def test_run_has_quiet_defaults(fake_run: Callable[..., Recorder], capsys: pytes
     assert run.args == ("streets/mine.yaml", Path("runs/mine"))
     assert run.kwargs["overrides"] == {}
     assert (run.kwargs["report"], run.kwargs["resume"], run.kwargs["speed"]) == (False, True, None)
-    assert capsys.readouterr().out == ""
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "note: a.csv looks like Wh\n", "a doubt about the data is told even quietly"
 
 
 def test_a_value_that_is_no_yaml_is_told_with_its_key(

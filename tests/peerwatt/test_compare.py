@@ -125,6 +125,29 @@ def test_the_static_key_is_each_buildings_part_of_all_imports_and_at_most_one(tm
         assert float(share) == pytest.approx(imported[name] / sum(imported.values()), abs=2e-6)
 
 
+def test_a_community_battery_serves_where_there_is_a_market_and_costs_the_low_tech_arms_nothing(tmp_path: Path) -> None:
+    scenario = street()
+    scenario["buildings"].append(home("shared", BATTERY))
+    done = peerwatt.compare(scenario, tmp_path / "cmp", rules=["mid_market_rate", "supply_demand_ratio"], report=False)
+    arms = dict(zip(done.names, done.runs, strict=True))
+    for name in LOW_TECH:
+        row = arms[name].summary["buildings"]["shared"]
+        assert (row["charge_kwh"], row["cost_u"]) == (0, 0), name
+    assert arms["mid market rate"].summary["buildings"]["shared"]["charge_kwh"] > 0
+    assert any("stands idle" in sentence for sentence in done.sentences)
+
+
+def test_a_rule_that_cannot_be_run_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    scenario = street()
+    terms = scenario["contracts"]["default"]["terms"][0]
+    scenario["contracts"]["other"] = {"terms": [{**terms, "retail": {"flat_per_kwh": 0.27}}]}
+    scenario["buildings"][2]["contract"] = "other"
+    done = peerwatt.compare(scenario, tmp_path / "cmp", rules=["supply_demand_ratio", "uniform_price"], report=False)
+    assert done.names[-1] == "uniform price"
+    assert "supply demand ratio" not in done.names
+    assert any("supply demand ratio is left out" in s and "tariffs differ" in s for s in done.sentences)
+
+
 def test_arms_do_not_need_the_tables_that_the_scenario_leaves_out(tmp_path: Path) -> None:
     scenario = street(outputs={"report": False, "statements": False, "tables": ["ledger"]})
     runs = by_name(peerwatt.compare(scenario, tmp_path / "out", rules=["bill_sharing"]))

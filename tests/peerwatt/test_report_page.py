@@ -179,8 +179,9 @@ def test_the_price_map_is_in_local_time(fortnight: Path, data: ReportData) -> No
     slots["worth"] = slots["price_per_kwh"] * slots["local_wh"]
     sums = slots.groupby([slots["local"].dt.date, slots["local"].dt.hour])[["worth", "local_wh"]].sum()
     expected = sums["worth"] / sums["local_wh"]
-    by_hour = slots.groupby(slots["local"].dt.hour)[["worth", "local_wh"]].sum()[slots["local"].dt.hour.value_counts()
-                                                                                 >= 0.02 * len(slots)]  # fmt: skip
+    hour = slots["local"].dt.hour
+    often = hour.value_counts() >= 0.02 * len(slots)  # hours with hardly a trade are not named
+    by_hour = slots.groupby(hour)[["worth", "local_wh"]].sum().loc[often[often].index]
     lowest = (by_hour["worth"] / by_hour["local_wh"]).idxmin()
     assert f"the price is lowest from {lowest:02d}:00" in figure(data, "price-map").sentence
     trace = figure(data, "price-map").panels[0].spec["data"][0]
