@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core import RunError
-from peerwatt.report.text import MINUS, fixed, label, money, number, percent
+from peerwatt.report.text import MINUS, energy, fixed, label, money, number, percent
 
 Summary = Mapping[str, Any]
 
@@ -74,9 +74,25 @@ def _worst(run: Summary, reference: Summary) -> float | None:
     return None if run is reference else max(changes(run, reference).values(), default=0.0)
 
 
+def members_bought_kwh(run: Summary) -> float:
+    """Energy that members bought inside the district [kWh], without what a storage-only building bought to sell on."""
+    return sum(float(row["bought_kwh"]) for row in run["buildings"].values() if row.get("counted", True))
+
+
+def members_share(run: Summary) -> str:
+    """What members bought inside as a share of use, in words; the energy too where storage bought some of the rest."""
+    e = run["energy"]
+    use, bought = e["load_kwh"] + e["heat_pump_kwh"] + e["ev_kwh"], members_bought_kwh(run)
+    if not use or not e["local_kwh"]:
+        return ""
+    share = f"{percent(bought / use)} of use"
+    whole = energy(bought * 1000) == energy(e["local_kwh"] * 1000)
+    return share if whole else f"{energy(bought * 1000)} of it by members, {share}"
+
+
 def _inside(run: Summary, _: Summary) -> float | None:
-    demand = run["self_supply"]["demand_kwh"]
-    return None if not demand else (run["self_supply"]["alone_kwh"] + run["energy"]["local_kwh"]) / demand
+    use, alone = (run["self_supply"].get(key) for key in ("use_kwh", "alone_net_self_sufficiency"))
+    return None if alone is None or not use else float(alone + members_bought_kwh(run) / use)
 
 
 def _at(*path: str) -> Callable[[Summary, Summary], float | None]:
@@ -101,10 +117,11 @@ KPIS: tuple[Kpi, ...] = (
         lambda v, c: money(v, c, signed=True), f"+ profit, {MINUS} loss, against standing idle"),
     Kpi("operator", "account of the operator", "none", _operator, lambda v, c: money(v, c, signed=True),
         f"+ surplus, {MINUS} deficit"),
-    Kpi("local", "energy traded inside the district", "high", _at("energy", "local_kwh"), _with("kWh")),
+    Kpi("local", "energy traded inside the district", "high", _at("energy", "local_kwh"), _with("kWh"),
+        "purchases of storage counted too"),
     Kpi("net", "self-sufficiency of the district", "high", _net, lambda v, _: percent(v), "whoever trades"),
     Kpi("inside", "share of use met from inside", "high", _inside, lambda v, _: percent(v),
-        "with charging counted as use"),
+        "from the own roof or bought by members inside"),
     Kpi("peak", "highest draw from the grid above", "low", _at("grid", "peak_import_kw"), _with("kW")),
     Kpi("reverse", "highest reverse flow", "low", _at("grid", "peak_reverse_kw"), _with("kW")),
     Kpi("losses", "network losses", "low", _at("grid", "losses_kwh"), _with("kWh")),
@@ -192,8 +209,8 @@ def reference_of(summaries: Sequence[Summary]) -> int:
     return (plain or without)[0]
 
 
-def check_same_district(summaries: Sequence[Summary]) -> None:
-    """Refuse to compare what cannot be compared.
+def check_same_district(summaries: Sequence[Summary], labels: Sequence[str] | None = None) -> None:
+    """Refuse to compare what cannot be compared; ``labels`` name the runs (their folders), default: name and run id.
 
     Raises
     ------
@@ -203,18 +220,19 @@ def check_same_district(summaries: Sequence[Summary]) -> None:
     if len(summaries) < 2:
         raise RunError("a comparison needs at least two runs")
     first = summaries[0]
-    for other in summaries[1:]:
+    called = list(labels or (f"{s['run']['name']} (run {s['run']['id'][:24]})" for s in summaries))
+    for other, name in zip(summaries[1:], called[1:], strict=True):
         for key, words in (("currency", "currency"), ("start_utc", "first slot"), ("slot_s", "slot length"),
                            ("n_slots", "number of slots")):  # fmt: skip
             a, b = first["run"][key], other["run"][key]
             if a != b:
                 raise RunError(
-                    f"{first['run']['name']} and {other['run']['name']} differ in {words}: {a} and {b}",
+                    f"{called[0]} and {name} differ in {words}: {a} and {b}",
                     remedy="compare runs of the same district and span",
                 )
         if set(first["buildings"]) != set(other["buildings"]):
             raise RunError(
-                f"{first['run']['name']} and {other['run']['name']} have different buildings",
+                f"{called[0]} and {name} have different buildings",
                 remedy="compare runs of the same district and span",
             )
 
@@ -294,6 +312,7 @@ def in_words(arm: str) -> str:
     return f"the {arm}" if arm.partition(" (")[0].endswith((" key", " tariff")) else arm
 
 
-def sentence_start(text: str) -> str:
-    """``text`` with a capital first letter."""
-    return text[:1].upper() + text[1:]
+def flows_differ(summaries: Sequence[Summary]) -> bool:
+    """Whether meters or batteries moved other energy in one run than in another."""
+    keys = ("import_kwh", "export_kwh", "charge_kwh", "discharge_kwh")
+    return len({tuple(s["energy"].get(key) for key in keys) for s in summaries}) > 1

@@ -17,13 +17,14 @@ from peerwatt.report.comparison import (
     battery_account,
     best_arms,
     changes,
+    check_same_district,
     comparison_findings,
     difference,
+    flows_differ,
     in_words,
     is_low_tech,
     kpi_values,
     level,
-    only_money,
     reference_of,
     same,
     shown_kpis,
@@ -32,7 +33,7 @@ from peerwatt.report.data import EQUIPMENT
 from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
 from peerwatt.report.palette import GREY, KINDS, with_alpha
-from peerwatt.report.text import NOTHING, count, html, label, listing, money, plain, settings
+from peerwatt.report.text import NOTHING, count, html, label, listing, money, number, plain, settings
 from peerwatt.report.wording import NOT_STATED, household_kind, practically_nothing, profit_or_loss
 from peerwatt.results import Run
 from peerwatt.results.record import BuildingInfo, RunStatic
@@ -75,6 +76,7 @@ def write_comparison(
     """
     runs = [Run(folder) for folder in folders]
     summaries = [run.summary for run in runs]
+    check_same_district(summaries, [str(folder) for folder in folders])
     arms = list(names or arm_names(summaries))
     if len(arms) != len(runs):
         raise RunError(f"{len(runs)} runs have {len(arms)} names")
@@ -277,10 +279,11 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
             continue
         unit, factor = _UNITS[kpi.key]
         shown = [None if v is None else round(v * factor, 4) for v in values]
-        trace = bars(kpi.name, list(arms), shown, _colours(summaries), showlegend=False,
-                     text=[NOTHING if v is None else kpi.show(v, currency) for v in values], textposition="auto",
+        words = [_in_unit(kpi, v, unit, factor, currency) for v in values]
+        trace = bars(kpi.name, list(arms), shown, _colours(summaries), showlegend=False, text=words,
+                     textposition="auto",
                      hovertemplate=f"%{{x}}: %{{y:,.4~g}} {unit}<extra></extra>")  # fmt: skip
-        y = axis(f"{kpi.name} [{unit}]", rangemode="tozero")
+        y = axis(f"[{unit}]", rangemode="tozero")  # the heading names the figure; the axis is too low for it
         plan = layout(axis("arm", type="category"), y, height=280)
         panels.append(Panel(kpi.name[:1].upper() + kpi.name[1:], {"data": [trace], "layout": plan}))
         best = best_arms(kpi, values)
@@ -290,11 +293,20 @@ def small_multiples(summaries: Sequence[Summary], arms: Sequence[str]) -> Figure
         return absent("grid-figures", "Peaks, local supply, losses and carbon",
                       "The arms do not differ in any of these figures; the table holds them.")  # fmt: skip
     text = f"Best arm: {'; '.join(texts)}." if texts else "The arms do not differ in any of these figures."
-    if only_money(summaries):
-        text += " Peaks are the same in all arms: the rule settles energy but does not move it."
+    peaks = [k for k in shown_kpis(summaries) if k.key in ("peak", "reverse")]
+    if all(level(k, kpi_values(k, summaries)) for k in peaks):
+        why = "" if flows_differ(summaries) else ", as are the energy flows: the rules settle energy but do not move it"
+        text += f" Peaks are the same in all arms{why}."
     return Figure("grid-figures", "Peaks, local supply, losses and carbon", text, tuple(panels),
                   note="Figures that are the same in every arm stand in the table only. Settlement moves money; peaks "
                        "change only where batteries or cars act otherwise.")  # fmt: skip
+
+
+def _in_unit(kpi: Kpi, value: float | None, unit: str, factor: float, currency: str) -> str:
+    """A bar's label, in the unit of its axis."""
+    if value is None:
+        return NOTHING
+    return f"{number(value * factor)} {unit}" if kpi.key == "local" else kpi.show(value, currency)
 
 
 def _arms_html(summaries: Sequence[Summary], arms: Sequence[str]) -> str:

@@ -124,11 +124,11 @@ def _short(name: str, fallback: str, size: int = 22) -> str:
 
 
 def _voltage_range(values: Floats, low: Floats, high: Floats) -> list[float]:
-    """Data with a margin; a limit is included when it is near, so that it does not flatten the drawing."""
+    """Data and all limits with a margin: a limit that is drawn and named must be seen."""
     bottom, top = float(values.min()), float(values.max())
-    room = max(top - bottom, 0.01)
-    near = [float(v) for v in np.unique(np.r_[low, high]) if bottom - 2 * room <= v <= top + 2 * room]
-    return [min([bottom, *near]) - 0.12 * room, max([top, *near]) + 0.12 * room]
+    bottom, top = min(bottom, float(low.min())), max(top, float(high.max()))
+    room = 0.06 * max(top - bottom, 0.01)
+    return [bottom - room, top + room]
 
 
 def _limit_words(low: Floats, high: Floats) -> str:

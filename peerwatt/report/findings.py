@@ -13,6 +13,7 @@ from peerwatt.report.comparison import (
     beats,
     best_arms,
     changes,
+    flows_differ,
     in_words,
     is_low_tech,
     kpi_values,
@@ -21,11 +22,11 @@ from peerwatt.report.comparison import (
     only_money,
     reference_of,
     same,
-    sentence_start,
     shown_kpis,
 )
 from peerwatt.report.text import NOTHING, count, listing, money, percent
 from peerwatt.report.wording import profit_or_loss
+from peerwatt.results.remarks import capital
 
 _NEGLIGIBLE = 5e-4  # of a cost or a saving: roundings of the ledger are not worth a word
 
@@ -34,13 +35,19 @@ def physical_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list
     """What no rule moves, said once; and how these figures differ from those of the arms without a market."""
     still = moved_by_no_rule(summaries)
     without = [i for i, s in enumerate(summaries) if s["run"]["rule"] == "no_market"]
+    names = listing([in_words(arms[i]) for i in without])
     everywhere = [k for k in still if level(k, kpi_values(k, summaries))]
     found = []
     if only_money(summaries) and still:
         keys = {k.key for k in still}
-        words = ["energy flows", "peaks", *(word for word in ("losses", "violations") if word in keys)]
-        arm = "arm" if len(everywhere) == len(still) else "arm with a market"
-        found.append(f"The rules compared move only money here: {listing(words)} are the same in every {arm}.")
+        all_arms = len(everywhere) == len(still)
+        moved = flows_differ([s for i, s in enumerate(summaries) if all_arms or i not in without])
+        words = [*([] if moved else ["energy flows"]), "peaks"]
+        words += [word for word in ("losses", "violations") if word in keys]
+        where = "arm" if all_arms else f"arm but {names}"
+        start = "" if moved else "The rules compared move only money here: "
+        text = f"{start}{listing(words)} are the same in every {where}."
+        found.append(capital(text))
     elif everywhere:
         found.append(f"No difference between the arms in {listing([k.name for k in everywhere])}.")
     better: list[str] = []
@@ -54,11 +61,11 @@ def physical_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list
     battery = any(s["money"].get("community_storage_u") is not None for s in summaries)
     idle = ": without a market the community battery stands idle" if battery else ""
     if better:
-        found.append(
-            f"Whatever the rule, an arm with a market is better than those without in {listing(better)}{idle}."
-        )
+        found.append(f"Whatever the rule or key, the other arms are better than {names} in {listing(better)}{idle}.")
     if missed:
-        found.append(f"Whatever the rule, an arm with a market does not beat all those without in {listing(missed)}.")
+        each = "each of " if len(without) > 1 else ""
+        where = listing(missed)
+        found.append(f"Whatever the rule or key, the other arms are not better than {each}{names} in {where}.")
     return found
 
 
@@ -122,42 +129,54 @@ def _who_pays(summary: Summary, base: Summary, currency: str) -> str:
 
 
 def against_low_tech(summaries: Sequence[Summary], arms: Sequence[str], i: int) -> str:
-    """Where trading arm i does not beat the low-tech arms, all in one; what no arm changes is left out."""
+    """Where trading arm i does not beat each low-tech arm; arms with the same lists together.
+
+    Left out is what no arm changes, what is said of all arms before, and what is undefined for one of the two. In what
+    it is better stands in the table; the sentence counts it.
+    """
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    for j, summary in enumerate(summaries):
+        if is_low_tech(summary):
+            alike.setdefault(_against(summaries, i, j), []).append(in_words(arms[j]))
+    parts = []
+    for (worse, equal, better), others in alike.items():
+        name = listing(others, "or")
+        behind = f"in {worse}" if worse else ""
+        level_with = f"{'and is' if worse else 'in'} {'equal in ' if worse else ''}{equal}" if equal else ""
+        if not (worse or equal or better):
+            elsewhere = any(not level(k, kpi_values(k, summaries)) for k in moved_by_no_rule(summaries))
+            parts.append(f"does not differ from {name} in any {'other figure' if elsewhere else 'figure'} compared")
+        elif not (worse or equal):
+            parts.append(f"beats {listing(others)} in {count(better, 'figure')} and falls behind in none")
+        else:
+            gain = f"; it is better in {count(better, 'figure')}" if better else ""
+            parts.append(" ".join(x for x in (f"does not beat {name}", behind, level_with) if x) + gain)
+    return f"{capital(in_words(arms[i]))} {'. It '.join(parts)}."
+
+
+def _against(summaries: Sequence[Summary], i: int, j: int) -> tuple[str, str, int]:
+    """The figures in which arm i is worse than arm j (with both values) and equal, in words; how many are better."""
     currency = summaries[i]["run"]["currency"]
-    low_tech = [j for j, s in enumerate(summaries) if is_low_tech(s)]
     still = moved_by_no_rule(summaries)
-    won: list[str] = []
-    missed: dict[int, list[str]] = {}
+    better = 0
+    worse: list[str] = []
+    equal: list[str] = []
     for kpi in shown_kpis(summaries):
         values = kpi_values(kpi, summaries)
-        a = values[i]
-        if a is None or kpi.better == "none" or kpi in still or level(kpi, values):
+        a, b = values[i], values[j]
+        if a is None or b is None or kpi.better == "none" or kpi in still or level(kpi, values):
             continue
-        before = {j: v for j in low_tech if (v := values[j]) is not None}
-        for j, b in before.items():
-            perfect = kpi.better == "low" and a == b == 0  # nobody can be better than that
-            if not beats(kpi, a, b) and not perfect:
-                missed.setdefault(j, []).append(_miss(kpi, a, b, currency))
-        if before and all(beats(kpi, a, b) for b in before.values()):
-            won.append(kpi.name)
-    arm, others = sentence_start(in_words(arms[i])), [in_words(arms[j]) for j in low_tech]
-    if not missed and won:
-        return f"{arm} beats {listing(others)} in every figure in which the arms differ: {listing(won)}."
-    if not missed:
-        return f"{arm} does not beat {listing(others, 'or')} in any figure compared."
-    alike: dict[str, list[str]] = {}
-    for j, items in missed.items():
-        alike.setdefault(listing(items), []).append(in_words(arms[j]))
-    text = f"{arm} does not beat " + "; nor ".join(f"{listing(o, 'or')} in {items}" for items, o in alike.items())
-    if won:
-        text += f". It is better than {listing(others)} in {listing(won)}"
-    return f"{text}."
-
-
-def _miss(kpi: Kpi, a: float, b: float, currency: str) -> str:
-    if same(kpi, a, b):
-        return f"{kpi.name} (the same)"
-    return f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})"
+        if same(kpi, a, b):
+            equal.append(kpi.name)
+        elif beats(kpi, a, b):
+            better += 1
+        else:
+            worse.append(f"{kpi.name} ({kpi.show(a, currency)} against {kpi.show(b, currency)})")
+    ours, theirs = (battery_account(summaries[k], summaries[k]) or 0.0 for k in (i, j))
+    if ours <= -SMALLEST and theirs - ours >= SMALLEST:
+        against = "none" if abs(theirs) < SMALLEST else profit_or_loss(theirs, currency)
+        worse.append(f"the account of the community battery ({profit_or_loss(ours, currency)} against {against})")
+    return listing(worse), listing(equal), better
 
 
 def best_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core import MarketError
+from peerwatt.report.comparison import members_share
 from peerwatt.report.data import ReportData
 from peerwatt.report.figures_network import interval_note
 from peerwatt.report.page import Card, Cell, cards_html, facts_html, list_html, table_html
@@ -127,7 +128,7 @@ def _energy_cards(data: ReportData) -> list[Card]:
         Card("Made by PV", energy(e["pv_kwh"] * 1000),
              f"{energy(e['curtailed_kwh'] * 1000)} curtailed" if e["curtailed_kwh"] else ""),
         Card("Traded inside the district", energy(e["local_kwh"] * 1000),
-             f"{percent(e['local_kwh'] * 1000 / used)} of use" if used else ""),
+             members_share(data.summary)),
     ]  # fmt: skip
     for key, name in (("self_consumption", "Self-consumption"), ("self_sufficiency", "Self-sufficiency")):
         net = own[f"net_{key}"]

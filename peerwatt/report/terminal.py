@@ -12,6 +12,7 @@ from peerwatt.report.comparison import (
     difference,
     kpi_values,
     level,
+    members_share,
     reference_of,
     same,
     shown_kpis,
@@ -57,12 +58,11 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 def _energy_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     e, own, run = summary["energy"], summary["self_supply"], summary["run"]
     used = (e["load_kwh"] + e["heat_pump_kwh"] + e["ev_kwh"]) * 1000
-    share = e["local_kwh"] * 1000 / used if used else None
     length = f"{count(run['n_slots'], 'slot')} of {plain(run['slot_s'] / 60)} min"
     rows = [
         ("used", energy(used), f"{count(run['n_buildings'], 'building')}, {length}"),
         ("made by PV", energy(e["pv_kwh"] * 1000), f"{energy(e['curtailed_kwh'] * 1000)} curtailed"),
-        ("traded inside", energy(e["local_kwh"] * 1000), f"{percent(share)} of use" if used else ""),
+        ("traded inside", energy(e["local_kwh"] * 1000), members_share(summary)),
     ]  # fmt: skip
     for key in ("self_consumption", "self_sufficiency"):
         rows.append((key.replace("_", "-"), percent(own[f"net_{key}"]),
@@ -138,16 +138,15 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
     arms = [escape(name) for name in names or arm_names(summaries)]
     currency = str(summaries[0]["run"]["currency"])
     reference = reference_of(summaries)
-    table = Table(width=WIDTH, title="Compared with " + arms[reference], title_justify="left", title_style="bold",
-                  pad_edge=False,
-        box=SIMPLE)  # fmt: skip
     turned = len(arms) > 3
+    table = Table(width=WIDTH, title="Compared with " + arms[reference], title_justify="left", title_style="bold",
+                  pad_edge=False, padding=(0, 0, 0, 1) if turned else (0, 1), box=SIMPLE)  # fmt: skip
     shown = [k for k in shown_kpis(summaries) if not turned or (k.key in _SHORT and not _needless(k, summaries))]
     small = turned and _small(summaries)
     heads = [_short(k.key, currency, small) for k in shown] if turned else arms
-    table.add_column("arm" if turned else "", ratio=2 if turned else 3)
-    for head in heads:
-        table.add_column(head, justify="right", ratio=1 if turned else 2)
+    table.add_column("arm" if turned else "", ratio=3)
+    for head in heads:  # turned: as wide as heads and figures need, the arms' names take the rest
+        table.add_column(head, justify="right", ratio=None if turned else 2, no_wrap=turned)
     cells = [_cells(kpi_values(k, summaries), k, currency, summaries, turned) for k in shown]
     if turned:
         for i, arm in enumerate(arms):
@@ -158,8 +157,8 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
     return table
 
 
-_SHORT = {"cost": "cost {}", "losers": "pay more", "battery": "battery {}", "operator": "operator {}",
-          "local": "traded {}", "net": "self-suff. %", "peak": "peak kW", "reverse": "reverse kW"}  # fmt: skip
+_SHORT = {"cost": "cost\n{}", "losers": "pay\nmore", "battery": "battery\n{}", "operator": "oper.\n{}",
+          "local": "traded\n{}", "net": "self-\nsuff. %", "peak": "peak\nkW", "reverse": "back\nkW"}  # fmt: skip
 
 
 def _short(key: str, currency: str, small: bool) -> str:

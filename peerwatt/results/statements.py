@@ -280,7 +280,8 @@ class _Maker:
                     for j in order[:_MOST_NEIGHBOURS]]  # fmt: skip
             rest = order[_MOST_NEIGHBOURS:]
             if rest:
-                rows.append(self._neighbour(f"{len(rest)} others", float(wh[rest].sum()),
+                others = "1 other" if len(rest) == 1 else f"{len(rest)} others"
+                rows.append(self._neighbour(others, float(wh[rest].sum()),
                                             None if u is None else int(u[rest].sum())))  # fmt: skip
             total = self._neighbour("Sum", float(wh[order].sum()), None if u is None else int(u[order].sum()))
             unit = self.static.currency

@@ -6,6 +6,7 @@ import copy
 import io
 import re
 import xml.sax.saxutils
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import pytest
 
 from core import RunError
 from peerwatt.report import comparison_findings, comparison_table, summary_table, write_comparison
-from peerwatt.report.comparison import KPIS, arm_names, best_arms, changes, is_low_tech, reference_of, shown_kpis
+from peerwatt.report.comparison import (
+    KPIS,
+    arm_names,
+    best_arms,
+    changes,
+    is_low_tech,
+    members_share,
+    reference_of,
+    shown_kpis,
+)
+from peerwatt.report.comparison_page import small_multiples
 from peerwatt.results import Run
 from tests.peerwatt.test_report_page import _read, open_in_browser
 from tests.peerwatt.test_report_synthetic import Recipe, make_run
@@ -28,12 +39,14 @@ def summary(rule: str, costs: list[int], *, peak_kw: float = 100.0, local_kwh: f
     return {
         "run": {"rule": rule, "rule_parameters": {"key": key} if key else {}, "name": name, "title": "", "id": "x",
                 "currency": "EUR", "start_utc": "2016-01-01T00:00:00+00:00", "slot_s": 900, "n_slots": 96, "seed": 1},
-        "buildings": {f"h{i}": {"cost_u": c * MICRO} for i, c in enumerate(costs)},
+        "buildings": {
+            f"h{i}": {"cost_u": c * MICRO, "bought_kwh": local_kwh / len(costs)} for i, c in enumerate(costs)
+        },
         "money": {"cost_u": paid * MICRO, "savings": 0.0,
                   "accounts": {"retailer": {"total_u": paid * MICRO - network_u}, "network": {"total_u": network_u},
                                "state": {"total_u": 0}, "operator": {"total_u": 0}}},
         "energy": {"local_kwh": local_kwh},
-        "self_supply": {"demand_kwh": 1000.0, "alone_kwh": 200.0},
+        "self_supply": {"use_kwh": 1000.0, "alone_net_self_sufficiency": 0.2},
         "grid": {"peak_import_kw": peak_kw, "peak_reverse_kw": 50.0, "losses_kwh": 10.0},
         "violations": {"count": 0},
         "carbon": {"imports_kg": None},
@@ -66,13 +79,14 @@ def test_changes_are_measured_against_the_reference_arm(arms: list[dict[str, Any
 
 def test_findings_say_where_trading_does_not_beat_the_low_tech_arms(arms: list[dict[str, Any]]) -> None:
     found = comparison_findings(arms)
-    against_key = next(f for f in found if f.startswith("Uniform price does not beat the static key"))
-    worse, better = against_key.split(". It is better than ")
-    assert "total cost of all buildings (960.00 EUR against 950.00 EUR)" in worse
-    assert "number of buildings that pay more (1 against 0)" in worse
-    assert "highest draw" not in worse
-    assert better.startswith("no market, the time-of-use tariff and the static key in energy traded")
-    peak = next(f for f in found if "does not beat all those without" in f)
+    said = next(f for f in found if f.startswith("Uniform price beats"))
+    none, tou, key = said.removesuffix(".").split(". It ")
+    assert none == "Uniform price beats no market in 3 figures and falls behind in none"
+    assert tou.startswith("does not beat the time-of-use tariff in number of") and "it is better in" in tou
+    assert key.startswith("does not beat the static key in total cost of all buildings (960.00 EUR against 950")
+    assert "number of buildings that pay more (1 against 0)" in key and key.endswith("it is better in 2 figures")
+    assert "highest draw" not in said
+    peak = next(f for f in found if "are not better than each of no market and the time-of-use tariff in" in f)
     assert (
         "highest draw from the grid above (100 kW; 100 kW with no market, 80.0 kW with the time-of-use tariff)" in peak
     )
@@ -122,7 +136,7 @@ def test_findings_name_the_best_arm_of_each_figure(arms: list[dict[str, Any]]) -
         f.startswith("Best at total cost of all buildings (950.00 EUR)") and f.endswith("static key.") for f in found
     )
     assert any("highest draw from the grid above (80.0 kW)" in f and f.endswith("time-of-use tariff.") for f in found)
-    assert any(f.endswith("are the same in every arm with a market.") for f in found)
+    assert any("are the same in every arm but no market and the time-of-use tariff." in f for f in found)
 
 
 def test_an_arm_that_changes_nothing_is_said_to_change_nothing(arms: list[dict[str, Any]]) -> None:
@@ -130,7 +144,7 @@ def test_an_arm_that_changes_nothing_is_said_to_change_nothing(arms: list[dict[s
     found = comparison_findings([arms[0], idle])
     same = "With uniform price all buildings together pay practically the same as with no market; none of 3 buildings"
     assert f"{same} pays more." in found
-    assert any(f.startswith("Uniform price does not beat no market in any figure compared") for f in found)
+    assert any(f.startswith("Uniform price does not differ from no market in any figure compared") for f in found)
 
 
 def test_an_arm_better_at_everything_beats(arms: list[dict[str, Any]]) -> None:
@@ -139,7 +153,36 @@ def test_an_arm_better_at_everything_beats(arms: list[dict[str, Any]]) -> None:
     base = copy.deepcopy(arms[0])
     for run in (star, base):
         run["violations"]["count"] = None
-    assert any(f.startswith("Uniform price beats no market in every figure") for f in comparison_findings([base, star]))
+    said = next(f for f in comparison_findings([base, star]) if f.startswith("Uniform price beats no market in"))
+    assert said.endswith("and falls behind in none.")
+    star["money"]["community_storage_u"] = -12 * MICRO
+    start = "Uniform price does not beat no market in the account of the community battery (a loss of 12.00 EUR"
+    assert any(f.startswith(start) for f in comparison_findings([base, star]))
+
+
+def test_low_tech_arms_with_the_same_lists_stand_together(arms: list[dict[str, Any]]) -> None:
+    found = comparison_findings([arms[0], {**arms[0], "run": {**arms[0]["run"], "name": "demo-tou"}}, *arms[2:]])
+    # the reference has no losers, so its list lacks that figure
+    assert not any("every figure" in f or "arm with a market" in f for f in found)
+    keys = [arms[2], {**arms[2], "run": {**arms[2]["run"], "name": "again"}}]
+    text = next(f for f in comparison_findings([arms[0], *keys, arms[3]]) if f.startswith("Uniform price beats"))
+    assert "It does not beat the static key (demo) or the static key (again) in" in text
+
+
+def test_what_a_community_battery_bought_is_not_used_twice(arms: list[dict[str, Any]]) -> None:
+    inside = next(k for k in KPIS if k.key == "inside")
+    assert inside.value(arms[3], arms[0]) == pytest.approx(0.2 + 0.12)
+    arms[3]["buildings"]["h2"]["counted"] = False
+    assert inside.value(arms[3], arms[0]) == pytest.approx(0.2 + 0.08)
+    arms[3]["energy"].update(load_kwh=1000.0, heat_pump_kwh=0.0, ev_kwh=0.0)
+    assert members_share(arms[3]) == "80.0 kWh of it by members, 8.0 % of use"
+    arms[3]["buildings"]["h2"]["counted"] = True
+    assert members_share(arms[3]) == "12.0 % of use"
+
+
+def test_energy_flows_that_differ_are_not_called_the_same(arms: list[dict[str, Any]]) -> None:
+    arms[3]["energy"]["charge_kwh"] = 5.0
+    assert comparison_findings([arms[0], *arms[2:]])[0] == "Peaks, losses and violations are the same in every arm."
 
 
 def test_figures_without_a_value_do_not_win() -> None:
@@ -182,8 +225,6 @@ _BASE = Recipe(n_homes=9, n_buses=8, n_slots=96 * 4, start="2016-06-01T00:00:00+
 
 
 def _folders(root: Path) -> list[Path]:
-    from dataclasses import replace
-
     recipes = {
         "none": replace(_BASE, rule="no_market", pairs=False, parameters={}),
         "key": replace(_BASE, rule="sharing_keys", shared=0.7, parameters={"key": "static"}),
@@ -242,14 +283,47 @@ def test_the_terminal_shows_operator_battery_and_small_amounts(folders: list[Pat
         run["energy"]["local_kwh"] = 12.5
         run["money"]["cost_u"] = 34_560_000
     small = _printed(comparison_table(runs))
-    assert "34.56" in small and "traded kWh" in re.sub(r"\s+", " ", small)
-    assert "self-suff." in small and "operator" not in small
+    assert "34.56" in small and "traded" in small and "kWh" in small
+    assert "suff. %" in small and "operator" not in small
     one = runs[2]
     one["money"].update(operator_surplus_u=-5_000_000, community_storage_u=-3_000_000)
     text = _printed(summary_table(one))
     for words in ("operator's account", "deficit", "loss of the battery", "3.00 EUR", "saved in all", "of 9 buildings"):
         assert words in text
     assert "with charging counted as use" in text
+
+
+def test_no_head_of_the_terminal_is_cut(folders: list[Path]) -> None:
+    runs = [Run(f).summary for f in folders]
+    runs.append({**runs[1], "run": {**runs[1]["run"], "rule_parameters": {"key": "equal"}}})
+    for i, run in enumerate(copy.deepcopy(runs)):
+        run["money"].update(cost_u=-1_234_567 * MICRO, community_storage_u=-12_345 * MICRO)
+        run["money"]["accounts"]["operator"]["total_u"] = -12_345 * MICRO
+        run["grid"].update(peak_import_kw=1000.0 + i, peak_reverse_kw=2000.0 + i)
+        runs[i] = run
+    text = _printed(comparison_table(runs))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    for words in ("battery", "oper.", "traded", "suff. %", "peak", "back", "uniform", "1,234,567", "12,345"):
+        assert words in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_small_drawings_have_one_unit_each_and_peaks_a_true_reason(folders: list[Path]) -> None:
+    runs = [Run(f).summary for f in folders]
+    runs[2]["energy"]["local_kwh"] = 97_500.0
+    figure = small_multiples(runs, arm_names(runs))
+    spec = next(p.spec for p in figure.panels if p.label.startswith("Energy traded"))
+    assert spec["layout"]["yaxis"]["title"]["text"] == "[MWh]"
+    assert spec["data"][0]["text"][2] == "97.5 MWh" and spec["data"][0]["y"][2] == 97.5
+    assert figure.sentence.endswith("as are the energy flows: the rules settle energy but do not move it.")
+    runs[0]["energy"]["charge_kwh"] += 1
+    assert small_multiples(runs, arm_names(runs)).sentence.endswith(" Peaks are the same in all arms.")
+
+
+def test_runs_that_cannot_be_compared_are_named_by_their_folders(folders: list[Path], tmp_path: Path) -> None:
+    short = make_run(tmp_path / "short", replace(_BASE, n_slots=96))
+    with pytest.raises(RunError, match=f"{re.escape(str(folders[0]))} and {re.escape(str(short))} differ in number"):
+        write_comparison([folders[0], short], tmp_path / "c.html")
 
 
 def test_tables_fit_80_columns_and_keep_brackets(folders: list[Path]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from peerwatt.report.data import ReportData
-from peerwatt.report.figures_network import _limit_words
+from peerwatt.report.figures_network import _limit_words, _voltage_range
 from peerwatt.report.figures_people import kinds
 from peerwatt.report.load import load_report_data
 from peerwatt.report.palette import EQUIPMENT_COLOURS
@@ -102,6 +102,11 @@ def test_hours_with_few_trades_are_not_named(data: ReportData) -> None:
     price[np.flatnonzero(hour == 12)[3:]] = np.nan
     found = figure(replace(data, slots={**data.slots, "price": price, "volume_wh": volume}), "price-map")
     assert "lowest from 00:00" in found.sentence
+
+
+def test_both_limits_lie_inside_the_axis() -> None:
+    bottom, top = _voltage_range(np.array([0.99, 1.01]), np.array([0.9, 0.95]), np.array([1.1, 1.1]))
+    assert 0.85 < bottom < 0.9 and 1.1 < top < 1.15
 
 
 def test_limits_that_differ_by_bus_are_given_as_ranges() -> None:

@@ -269,6 +269,17 @@ def test_attribution_is_called_so_and_has_no_prices_per_neighbour(tmp_path: Path
     assert "Charges per day and per peak" in text
 
 
+def test_many_neighbours_are_summed_in_the_last_row(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last(most: int) -> str:
+        monkeypatch.setattr("peerwatt.results.statements._MOST_NEIGHBOURS", most)
+        sections = Run(good).statement("h01").sections
+        return next(s for s in sections if s.heading == "Who delivered to you").rows[-1][0]
+
+    n = len(set(Run(good).table("trades").query("buyer == 'h01'")["seller"]))
+    assert n > 2
+    assert (last(n - 1), last(n - 2)) == ("1 other", "2 others")
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     made_up = MadeUpRun.of(made_up_static(3, 24))
     object.__setattr__(made_up.static, "title", "<b>A & B</b>")

@@ -148,11 +148,13 @@ def test_net_supply_equals_the_shared_one_without_batteries(tmp_path: Path) -> N
 
 
 def test_remarks_of_one_data_set_make_one_sentence() -> None:
-    said = ["set_one: monthly means", "slots are long", "set_one: values are even", "Already done."]
+    said = ["set_one: monthly means", "slots are long", "set_one: values are even", "Already done.",
+            "anna.csv, bert.csv have no column 'pv'"]  # fmt: skip
     assert readable_remarks(said) == [
         "Data set set_one: monthly means; values are even.",
         "Slots are long.",
         "Already done.",
+        "anna.csv, bert.csv have no column 'pv'.",
     ]
 
 
