@@ -61,15 +61,19 @@ class DeviceBatteries:
         """State of each battery (K,): of devices the stored energy they report."""
         return self._models.state()
 
-    def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
-        """Carry out the requests of one slot (1, K)."""
+    def tell(self, request_wh: Int, slot_s: int) -> None:
+        """Write the set-points of one slot (1, K); each is read back and compared."""
         from hardware import exact_set_point_w
 
         if len(request_wh) != 1:
             raise DeviceError("devices are driven one slot at a time", local=True)
-        flows = self._models.run(request_wh, slot_s)
         for row, device in self._devices.items():
             device.set_power(exact_set_point_w(int(request_wh[0, row]), slot_s))
+
+    def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
+        """Let the slot pass in the devices and read what they did."""
+        flows = self._models.run(request_wh, slot_s)
+        for device in self._devices.values():
             device.advance(slot_s)
         return self._as_measured(flows)
 

@@ -51,8 +51,11 @@ class BatteryBank(Protocol):
     def state(self) -> BatteryState:
         """State of each battery (K,)."""
 
+    def tell(self, request_wh: Int, slot_s: int) -> None:
+        """Hand over requests (S, K) at the start of the slots; devices have confirmed them when this returns."""
+
     def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
-        """Carry out requests (S, K) and say what was done."""
+        """Say what was done of the requests (S, K) that were told, once the slots are over."""
 
     def checkpoint(self) -> Arrays:
         """State as arrays."""
@@ -120,7 +123,8 @@ class ModelPlant:
         return expected
 
     def apply(self, set_points: SetPoints, window: Window) -> None:
-        """Models always take what they are told; limits are theirs to keep in ``measure``."""
+        """Models always take what they are told and keep their limits in ``measure``; devices are written to now."""
+        self._batteries.tell(set_points.battery_wh, self._system.grid.length_s)
         self._told = set_points
 
     def measure(self, window: Window) -> Flows:
@@ -179,6 +183,9 @@ class ModelBatteries:
     def state(self) -> BatteryState:
         """State of each battery (K,)."""
         return self._state
+
+    def tell(self, request_wh: Int, slot_s: int) -> None:
+        """Nothing to do: a model is told and run in one."""
 
     def run(self, request_wh: Int, slot_s: int) -> BatteryFlows:
         """Carry out requests (S, K); what is out of limits is clipped."""

@@ -32,7 +32,8 @@ def solve_network(system: System, flows: Flows, remainder_wh: Float, window: Win
     Raises
     ------
     GridError
-        If a slot does not converge, or losses come out negative.
+        If a slot does not converge, losses come out negative, or more comes in than is drawn and lost. (The batch
+        engine states losses as that difference, so there the last check concerns the pandapower engine alone.)
     """
     wires = system.wires
     if wires is None:
