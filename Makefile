@@ -26,10 +26,10 @@ demo: $(VENV)/.installed  ## simulate a year of the shipped semi-urban district 
 	echo "The report: runs/semiurban/report.html (open it in a browser)"
 
 test: $(VENV)/.installed  ## the everyday tests, a few minutes
-	@$(BIN)/python -m pytest -m "not slow and not browser"
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-all: $(VENV)/.installed  ## every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed  ## formatting, lint, types and the arrows between the folders
 	@$(BIN)/ruff format --check $(CHECKED)

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import MarketError
+from market.feeder import Feeder
 from market.orders import Order
+from market.terms import Terms
 
 Int = NDArray[np.int64]
 
@@ -38,6 +40,10 @@ class Context:
     backstop
         ``after``: the unmatched remainder is settled with the retailer later. ``in_book``: the retailer stands in the
         book with an unlimited ask at retail and an unlimited bid at feed-in, last at their prices (market-rules 0.5).
+    feeder
+        The radial network that the orders' nodes belong to, for rules that look at the wires.
+    terms
+        Members' own terms by agent id (market-rules 2.27).
     """
 
     slot: int = 0
@@ -46,6 +52,8 @@ class Context:
     p_min_u: int | None = None
     p_max_u: int | None = None
     backstop: str = "after"
+    feeder: Feeder | None = None
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("slot", "retail_u", "feed_in_u", "p_min_u", "p_max_u"):
@@ -131,6 +139,7 @@ class Book:
     order_key: tuple[int, ...]
     node: tuple[str | None, ...] = ()
     attributes: tuple[Mapping[str, Any], ...] = ()
+    flags: tuple[frozenset[str], ...] = ()
 
     @staticmethod
     def from_orders(orders: Sequence[Order]) -> Book:
@@ -151,6 +160,7 @@ class Book:
             tuple(order_key(o.order_id) for o in ranked),
             tuple(o.node for o in ranked),
             tuple(o.attributes for o in ranked),
+            tuple(o.flags for o in ranked),
         )
 
     def __len__(self) -> int:
@@ -190,6 +200,14 @@ class BookBatch:
         (N,) int64: ASCII position of the agent id, settles exact ties of pro-rata sharing; default ``order_rank``.
     retail_u, feed_in_u
         (S,) int64: given when the retailer stands in the book, else None.
+    agent_ids
+        Ids of the agents, by ``member``; needed by rules that draw lots among agents or look at terms.
+    node, attributes, flags
+        (N,) of each order column, for rules that look at them; see `market.orders.Order`.
+    feeder
+        See `Context`; its base load may differ by slot (`Feeder.at`).
+    terms
+        See `Context`.
     """
 
     side: NDArray[np.int8]
@@ -205,6 +223,12 @@ class BookBatch:
     order_key: NDArray[np.uint64] | None = None
     retail_u: Int | None = None
     feed_in_u: Int | None = None
+    agent_ids: tuple[str, ...] | None = None
+    node: tuple[str | None, ...] | None = None
+    attributes: tuple[Mapping[str, Any], ...] | None = None
+    flags: tuple[frozenset[str], ...] | None = None
+    feeder: Feeder | None = None
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.side.ndim != 2:
@@ -269,9 +293,11 @@ class BookBatch:
         ids = self.order_ids
         keys = self.order_key if self.order_key is not None or ids is None else self.keys()
         names = [ids[i] if ids is not None else f"{int(self.order_rank[i]):09d}" for i in columns]
+        who = [int(self.member[i]) for i in columns]
+        agents = [f"{m:09d}" if self.agent_ids is None else self.agent_ids[m] for m in who]
         book = Book(
             tuple(names),
-            tuple(f"{int(self.member[i]):09d}" for i in columns),
+            tuple(agents),
             tuple(int(self.side[row, i]) for i in columns),
             tuple(int(self.e_wh[row, i]) for i in columns),
             tuple(int(self.price_u[row, i]) for i in columns),
@@ -280,16 +306,18 @@ class BookBatch:
             tuple(int(agent[i]) for i in columns),
             tuple(int(self.order_rank[i]) for i in columns),
             tuple(order_key(x) if keys is None else int(keys[i]) for i, x in zip(columns, names, strict=True)),
-            (None,) * len(columns),
-            ({},) * len(columns),
+            tuple(None if self.node is None else self.node[i] for i in columns),
+            tuple({} if self.attributes is None else self.attributes[i] for i in columns),
+            tuple(frozenset() if self.flags is None else self.flags[i] for i in columns),
         )
-        if self.retail_u is None or self.feed_in_u is None:
-            return book, Context(slot=self.first_slot + row), columns
+        in_book = self.retail_u is not None and self.feed_in_u is not None
         context = Context(
             slot=self.first_slot + row,
-            retail_u=int(self.retail_u[row]),
-            feed_in_u=int(self.feed_in_u[row]),
-            backstop="in_book",
+            retail_u=int(self.retail_u[row]) if self.retail_u is not None else None,
+            feed_in_u=int(self.feed_in_u[row]) if self.feed_in_u is not None else None,
+            backstop="in_book" if in_book else "after",
+            feeder=None if self.feeder is None else self.feeder.at(row),
+            terms=self.terms,
         )
         return book, context, columns
 
@@ -321,6 +349,12 @@ class BookBatch:
             agent_rank=np.array([agents[columns[x].agent_id] for x in ids], np.int64),
             retail_u=np.array([r for r, _ in tariffs], np.int64) if in_book else None,
             feed_in_u=np.array([f for _, f in tariffs], np.int64) if in_book else None,
+            agent_ids=tuple(agents),
+            node=tuple(columns[x].node for x in ids),
+            attributes=tuple(columns[x].attributes for x in ids),
+            flags=tuple(columns[x].flags for x in ids),
+            feeder=contexts[0].feeder if contexts else None,
+            terms=contexts[0].terms if contexts else {},
         )
 
 

@@ -63,7 +63,8 @@ def clear(
     around = Context.of(context)
     p_min, p_max = around.band
     reserved = frozenset({RETAILER}) if around.in_book else frozenset()
-    accepted, rejections = admit(orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved)
+    flags = ready.flags if isinstance(ready, BidRule) else frozenset()
+    accepted, rejections = admit(orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved, flags=flags)
     book = Book.from_orders(accepted)
     if (
         isinstance(ready, BidRule)

@@ -38,8 +38,10 @@ class Order:
         Arrival time (any integer clock) and sequence number; smaller goes first among equal prices.
     slot
         Delivery slot (index on the scenario's slot grid).
-    node, attributes, flags
-        For rules that look at the place in the network, at energy classes, or at ``block`` orders.
+    node, attributes
+        For rules that look at the place in the network, or at energy classes and preferences.
+    flags
+        Of ``FLAGS``; a rule says which it understands (`market.registry.BidRule.flags`).
     """
 
     order_id: str
@@ -54,6 +56,16 @@ class Order:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
 
+
+FLAGS: Mapping[str, str] = {
+    "block": "all of its quantity or nothing, in a call market",
+    "aon": "all of its quantity or nothing, in one go, in the continuous market",
+    "ioc": "what cannot trade at once is cancelled (immediate or cancel)",
+    "fok": "trades in full at once or not at all (fill or kill)",
+    "market": "at the band's end, never resting",
+}
+"""What an order can ask for beside its limit; orders of the continuous market without ``ioc``, ``fok`` or ``market``
+rest until they are cancelled or the gate closes (GTC)."""
 
 REJECTION_CODES: Mapping[str, str] = {
     "not_an_order": "is not a market.Order",
@@ -97,7 +109,7 @@ def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _shape_fault(order: Order) -> tuple[str, str] | None:
+def _shape_fault(order: Order, flags: frozenset[str]) -> tuple[str, str] | None:
     """Code and field of the first fault that shows without looking at other orders."""
     for name in ("order_id", "agent_id"):
         if not isinstance(getattr(order, name), str):
@@ -112,8 +124,8 @@ def _shape_fault(order: Order) -> tuple[str, str] | None:
             return "too_large", name
     if order.e_wh < 0:
         return "negative_energy", "e_wh"
-    if order.flags:
-        return "unsupported_flag", ", ".join(sorted(str(f) for f in order.flags))
+    if strange := set(order.flags) - flags:
+        return "unsupported_flag", ", ".join(sorted(str(f) for f in strange))
     return None
 
 
@@ -143,6 +155,7 @@ def admit(
     p_max_u: int | None = None,
     slot: int | None = None,
     reserved: frozenset[str] = frozenset(),
+    flags: frozenset[str] = frozenset(),
 ) -> tuple[list[Order], list[Rejection]]:
     """Sort orders into a book's orders and rejections.
 
@@ -158,6 +171,8 @@ def admit(
         When given, orders for another delivery slot are rejected.
     reserved
         Agent and order ids nobody may use.
+    flags
+        The flags this market understands; orders that carry others are rejected.
 
     Returns
     -------
@@ -169,7 +184,7 @@ def admit(
         oid, agent = _named(order, position)
         if not isinstance(order, Order):
             rejected.append(Rejection(oid, agent, "not_an_order", type(order).__name__))
-        elif (fault := _shape_fault(order)) is not None:
+        elif (fault := _shape_fault(order, flags)) is not None:
             rejected.append(Rejection(oid, agent, *fault))
         else:
             sound.append(_plain(order))

@@ -57,10 +57,25 @@ def _check_budget(rule: BidRule, batch: BookBatch, result: BatchClearing) -> Non
 
 
 def _check_rationality(rule: BidRule, batch: BookBatch, result: BatchClearing) -> None:
-    """Buyers pay at most their bid, sellers get at least their ask: pay * 1000 <= side * price * fill * den."""
+    """Buyers pay at most their bid, sellers get at least their ask: pay * 1000 <= side * price * fill * den.
+
+    Judged per agent: with several orders, what one of them pays too much another may bring back.
+    """
     worth = _worth(batch, result.fill_wh, result.pay_den)
     paid = result.pay_num if _fits(result.pay_num, _WH_PER_KWH) else result.pay_num.astype(object)
-    worse = paid * _WH_PER_KWH > worth
+    lost = paid * _WH_PER_KWH - worth
+    agents = np.unique(batch.member)
+    if len(agents) < batch.n_orders:
+        by_agent = np.stack([lost[:, batch.member == m].sum(axis=1) for m in agents], axis=1)
+        worse = by_agent > 0
+        if np.any(worse):
+            row, a = (int(i) for i in np.argwhere(worse)[0])
+            m = int(agents[a])
+            who = f"member {m}" if batch.agent_ids is None else batch.agent_ids[m]
+            left = int(by_agent[row, a]) / (_WH_PER_KWH * int(result.pay_den[row]))
+            _refuse(rule, batch, row, f"{who} is {left:g} micro worse off than without a trade, against declared ir")
+        return
+    worse = lost > 0
     if np.any(worse):
         row, column = (int(i) for i in np.argwhere(worse)[0])
         bid = int(batch.price_u[row, column])

@@ -86,7 +86,15 @@ class Rule(ABC):
 
 
 class BidRule(Rule):
-    """A rule that takes orders."""
+    """A rule that takes orders.
+
+    ``flags`` are those of `market.orders.FLAGS` that it understands; orders that carry others are rejected.
+    ``surplus_to`` names the account that keeps what the rule leaves over: ``operator``, or ``network`` for congestion
+    rents and charges.
+    """
+
+    flags: ClassVar[frozenset[str]] = frozenset()
+    surplus_to: ClassVar[str] = "operator"
 
     def applicable(self, book: Book, context: Context) -> str | None:
         """A reason why the rule cannot clear this book, or None."""

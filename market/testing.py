@@ -137,7 +137,7 @@ def random_book(rng: np.random.Generator) -> list[Order]:
 def _contexts(rng: np.random.Generator) -> list[Context]:
     slot = int(rng.integers(0, 100_000))
     feed_in = int(rng.integers(-2, 10))
-    wide = {"p_min_u": -(2**62), "p_max_u": 2**62}
+    wide: dict[str, Any] = {"p_min_u": -(2**62), "p_max_u": 2**62}
     return [
         Context(slot=slot),
         Context(slot=slot, retail_u=feed_in + int(rng.integers(0, 10)), feed_in_u=feed_in, backstop="in_book", **wide),
