@@ -80,7 +80,9 @@ class LinearProgram:
         integer: NDArray[np.bool_] | None = None,
         presolve: bool = False,
     ) -> None:
-        import highspy
+        import highspy as library
+
+        highspy: Any = library  # it has no complete types
 
         self._kinds = highspy.HighsModelStatus
         program = highspy.HighsLp()
