@@ -124,7 +124,8 @@ class Book:
     """One slot's orders as columns of Python integers, all of length n.
 
     ``side`` is +1 (buy) or -1 (sell), ``e_wh`` >= 0 [Wh], ``price_u`` [micro-currency per kWh]. ``agent_rank`` and
-    ``id_rank`` are ASCII positions of agent and order ids.
+    ``id_rank`` are ASCII positions of agent and order ids. ``keys`` stand for the ids in keyed tie-breaks; default:
+    made of the ids.
     """
 
     order_ids: tuple[str, ...]
@@ -136,7 +137,7 @@ class Book:
     seq: tuple[int, ...]
     agent_rank: tuple[int, ...]
     id_rank: tuple[int, ...]
-    order_key: tuple[int, ...]
+    keys: tuple[int, ...] | None = None
     node: tuple[str | None, ...] = ()
     attributes: tuple[Mapping[str, Any], ...] = ()
     flags: tuple[frozenset[str], ...] = ()
@@ -157,7 +158,7 @@ class Book:
             tuple(o.seq for o in ranked),
             tuple(agents[o.agent_id] for o in ranked),
             tuple(ids[o.order_id] for o in ranked),
-            tuple(order_key(o.order_id) for o in ranked),
+            None,
             tuple(o.node for o in ranked),
             tuple(o.attributes for o in ranked),
             tuple(o.flags for o in ranked),
@@ -165,6 +166,11 @@ class Book:
 
     def __len__(self) -> int:
         return len(self.order_ids)
+
+    @cached_property
+    def order_key(self) -> tuple[int, ...]:
+        """64 bits that stand for each order's id in keyed tie-breaks."""
+        return tuple(order_key(x) for x in self.order_ids) if self.keys is None else self.keys
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -208,6 +214,9 @@ class BookBatch:
         See `Context`; its base load may differ by slot (`Feeder.at`).
     terms
         See `Context`.
+    slots
+        (S,) int64: the slot of each row where rows are not consecutive slots (many versions of one slot's book);
+        default ``first_slot`` and on. Read by `row`; compiled rules that draw lots by slot read ``first_slot``.
     """
 
     side: NDArray[np.int8]
@@ -229,6 +238,7 @@ class BookBatch:
     flags: tuple[frozenset[str], ...] | None = None
     feeder: Feeder | None = None
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    slots: Int | None = None
 
     def __post_init__(self) -> None:
         if self.side.ndim != 2:
@@ -236,7 +246,7 @@ class BookBatch:
         shape, n = self.side.shape, self.side.shape[1]
         for name, want in (("e_wh", shape), ("price_u", shape), ("member", (n,)), ("t", (n,)), ("seq", (n,)),
                            ("order_rank", (n,)), ("agent_rank", (n,)), ("order_key", (n,)),
-                           ("retail_u", shape[:1]), ("feed_in_u", shape[:1])):  # fmt: skip
+                           ("retail_u", shape[:1]), ("feed_in_u", shape[:1]), ("slots", shape[:1])):  # fmt: skip
             column = getattr(self, name)
             if column is None:
                 continue
@@ -312,7 +322,7 @@ class BookBatch:
         )
         in_book = self.retail_u is not None and self.feed_in_u is not None
         context = Context(
-            slot=self.first_slot + row,
+            slot=self.first_slot + row if self.slots is None else int(self.slots[row]),
             retail_u=int(self.retail_u[row]) if self.retail_u is not None else None,
             feed_in_u=int(self.feed_in_u[row]) if self.feed_in_u is not None else None,
             backstop="in_book" if in_book else "after",

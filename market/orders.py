@@ -104,6 +104,29 @@ class Rejection:
         return f"order {self.order_id!r} {REJECTION_CODES[self.code]}{where}"
 
 
+_NEITHER: tuple[int | None, int | None] = (None, None)
+
+
+def _is_plain(order: Order) -> bool:
+    """Nothing to object to and nothing to convert: the way almost every order comes."""
+    return (
+        type(order.e_wh) is int
+        and type(order.price_u) is int
+        and type(order.t) is int
+        and type(order.seq) is int
+        and type(order.slot) is int
+        and type(order.side) is Side
+        and type(order.order_id) is str
+        and type(order.agent_id) is str
+        and not order.flags
+        and 0 <= order.e_wh < _LIMIT
+        and -_LIMIT <= order.price_u < _LIMIT
+        and -_LIMIT <= order.t < _LIMIT
+        and -_LIMIT <= order.seq < _LIMIT
+        and -_LIMIT <= order.slot < _LIMIT
+    )
+
+
 def _whole(value: object) -> bool:
     """An integer of any kind (numpy's too), but not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
@@ -181,6 +204,9 @@ def admit(
     sound: list[Order] = []
     rejected: list[Rejection] = []
     for position, order in enumerate(orders):
+        if type(order) is Order and _is_plain(order):
+            sound.append(order)
+            continue
         oid, agent = _named(order, position)
         if not isinstance(order, Order):
             rejected.append(Rejection(oid, agent, "not_an_order", type(order).__name__))
@@ -188,7 +214,10 @@ def admit(
             rejected.append(Rejection(oid, agent, *fault))
         else:
             sound.append(_plain(order))
-    sound.sort(key=lambda o: (o.t, o.seq, o.order_id, o.agent_id, -o.side, o.price_u, o.e_wh))
+    if len({o.order_id for o in sound}) == len(sound):
+        sound.sort(key=lambda o: (o.t, o.seq, o.order_id))
+    else:  # which of two orders with one id came first must not depend on the list
+        sound.sort(key=lambda o: (o.t, o.seq, o.order_id, o.agent_id, -o.side, o.price_u, o.e_wh))
     accepted: list[Order] = []
     seen: set[str] = set()
     best: dict[str, tuple[int | None, int | None]] = {}  # agent -> its highest buy and lowest sell
@@ -200,12 +229,12 @@ def admit(
             continue
         accepted.append(order)
         if order.e_wh:
-            buy, sell = best.get(order.agent_id, (None, None))
-            if order.side == Side.BUY:
-                buy = order.price_u if buy is None else max(buy, order.price_u)
+            price = order.price_u
+            buy, sell = best.get(order.agent_id, _NEITHER)
+            if order.side > 0:
+                best[order.agent_id] = (price if buy is None else max(buy, price), sell)
             else:
-                sell = order.price_u if sell is None else min(sell, order.price_u)
-            best[order.agent_id] = (buy, sell)
+                best[order.agent_id] = (buy, price if sell is None else min(sell, price))
     return accepted, rejected
 
 
@@ -229,9 +258,11 @@ def _book_fault(
         return "price_below_band", f"{order.price_u} < {p_min_u}"
     if p_max_u is not None and order.price_u > p_max_u:
         return "price_above_band", f"{order.price_u} > {p_max_u}"
-    buy, sell = best.get(order.agent_id, (None, None))
-    if order.e_wh and order.side == Side.BUY and sell is not None and order.price_u >= sell:
+    if order.agent_id not in best or not order.e_wh:
+        return None
+    buy, sell = best[order.agent_id]
+    if order.side > 0 and sell is not None and order.price_u >= sell:
         return "crosses_own", f"own sell at {sell}"
-    if order.e_wh and order.side == Side.SELL and buy is not None and order.price_u <= buy:
+    if order.side < 0 and buy is not None and order.price_u <= buy:
         return "crosses_own", f"own buy at {buy}"
     return None

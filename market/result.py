@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -26,6 +26,15 @@ def exact(numerator: int, denominator: int = 1) -> Money:
     """``numerator / denominator`` as an int when it is whole, else as a Fraction."""
     value = Fraction(numerator, denominator)
     return value.numerator if value.denominator == 1 else value
+
+
+def total_of(values: Iterable[Money]) -> Money:
+    """The exact sum. Numerators are added by denominator: far cheaper than adding fractions one by one."""
+    by_denominator: dict[int, int] = {}
+    for value in values:
+        den = value.denominator
+        by_denominator[den] = by_denominator.get(den, 0) + value.numerator
+    return _tidy(sum((Fraction(num, den) for den, num in by_denominator.items()), Fraction(0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +247,7 @@ def book_result(
     fills: Sequence[int],
     order_payments: Sequence[Money],
     *,
+    pay_den: int = 1,
     retailer_payment: Money = 0,
     import_wh: int = 0,
     export_wh: int = 0,
@@ -252,33 +262,49 @@ def book_result(
     ----------
     fills, order_payments
         Wh and exact micro-currency of each order, in the book's order.
+    pay_den
+        A common denominator of ``order_payments``, which are then whole numerators.
     retailer_payment
         Paid BY the retailer in the book (negative = received), with its ``import_wh`` and ``export_wh``.
     """
-    payments: dict[str, Money] = {}
-    for agent, paid in zip(book.agent_ids, order_payments, strict=True):
-        payments[agent] = payments.get(agent, 0) + paid
+    paid: dict[str, Money] = {}
+    for agent, amount in zip(book.agent_ids, order_payments, strict=True):
+        paid[agent] = paid[agent] + amount if agent in paid else amount
+    payments = {agent: _over(amount, pay_den) for agent, amount in paid.items()}
     welfare_wu = sum(s * p * x for s, p, x in zip(book.side, book.price_u, fills, strict=True))
     if context.in_book:
         retail, feed_in = context.retailer_prices()
         welfare_wu += feed_in * export_wh - retail * import_wh
-        payments[RETAILER] = retailer_payment
+        payments[RETAILER] = _tidy(retailer_payment)
     bought = sum(x for s, x in zip(book.side, fills, strict=True) if s > 0)
     return Result(
         rule=rule,
         fills={oid: x for oid, x in zip(book.order_ids, fills, strict=True) if x},
-        payments={a: _tidy(p) for a, p in payments.items()},
-        order_payments={oid: _tidy(p) for oid, p, x in zip(book.order_ids, order_payments, fills, strict=True) if x},
+        payments=payments,
+        order_payments={
+            # one order of one agent: the same number, not made twice
+            oid: payments[agent] if paid[agent] is amount else _over(amount, pay_den)
+            for oid, agent, amount, x in zip(book.order_ids, book.agent_ids, order_payments, fills, strict=True)
+            if x
+        },
         price=price,
         prices=prices,
         trades=list(trades),
         volume_wh=bought - import_wh,
         welfare_u=exact(welfare_wu, 1000),
-        surplus_u=_tidy(sum(payments.values(), Fraction(0))),
+        surplus_u=total_of(payments.values()),
         import_wh=import_wh,
         export_wh=export_wh,
         diagnostics=dict(diagnostics or {}),
     )
+
+
+def _over(amount: Money, den: int) -> Money:
+    if den == 1:
+        return _tidy(amount)
+    assert isinstance(amount, int), "a numerator is whole"
+    whole, rest = divmod(amount, den)
+    return Fraction(amount, den) if rest else whole
 
 
 def _tidy(value: Money) -> Money:
@@ -299,7 +325,7 @@ def verify_result(result: Result, book: Book) -> None:
         if oid not in book.index:
             raise MarketError(f"a fill names order {oid!r}, which is not in the book", remedy=blame)
         i = book.index[oid]
-        if isinstance(wh, bool) or not isinstance(wh, int) or not 0 <= wh <= book.e_wh[i]:
+        if type(wh) is not int or not 0 <= wh <= book.e_wh[i]:
             raise MarketError(f"order {oid!r} of {book.e_wh[i]} Wh is filled with {wh!r}", remedy=blame)
         balance += book.side[i] * wh
     if balance != result.import_wh - result.export_wh:
@@ -307,9 +333,9 @@ def verify_result(result: Result, book: Book) -> None:
             f"bought minus sold is {balance} Wh, the retailer's part {result.import_wh - result.export_wh} Wh",
             remedy=blame,
         )
-    if any(not isinstance(p, (int, Fraction)) for p in result.payments.values()):
+    if any(type(p) is not int and not isinstance(p, (int, Fraction)) for p in result.payments.values()):
         raise MarketError("a payment is not exact", remedy=blame + ": payments are int or Fraction")
-    total = sum(result.payments.values(), Fraction(0))
+    total = total_of(result.payments.values())
     if total != result.surplus_u:
         raise MarketError(f"payments sum to {total}, surplus says {result.surplus_u}", remedy=blame)
 

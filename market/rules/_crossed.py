@@ -13,6 +13,9 @@ from market.book import Book, BookBatch, Context, Int
 from market.crossing import TIE_BREAKS, Crossing, cross
 from market.registry import BidRule, choice_parameter, flag_parameter, integer_parameter, parameter
 
+MANY = 1000
+"""From here on a single book is crossed by the compiled code."""
+
 SAFE = 2**62
 """No intermediate of a compiled kernel may exceed this."""
 
@@ -43,8 +46,11 @@ class CrossedRule(BidRule):
         integer_parameter(self.name, "seed", self.seed, 0, 2**64 - 1)
         flag_parameter(self.name, "zero_surplus", self.zero_surplus)
 
-    def crossing(self, book: Book, context: Context) -> Crossing:
-        """Q*, W*, [L, H] and fills under this rule's tie-break."""
+    def crossing(self, book: Book, context: Context, *, ranks: bool = True) -> Crossing:
+        """Q*, W*, [L, H] and fills under this rule's tie-break; without ``ranks`` a large book's are not ranked."""
+        plain = self.tie_break == "time" and self.zero_surplus and not context.in_book
+        if plain and not ranks and len(book) >= MANY and (found := _crossed_columns(self, book, context)) is not None:
+            return found
         return cross(book, context, tie_break=self.tie_break, seed=self.seed, zero_surplus=self.zero_surplus)
 
     def crossing_batch(self, batch: BookBatch, *, pieces: bool, factor: int = 1) -> CrossedBatch | None:
@@ -53,8 +59,11 @@ class CrossedRule(BidRule):
         energy = int(batch.e_wh.max()) * (n + 1) if batch.e_wh.size else 0
         columns = [c for c in (batch.price_u, batch.retail_u, batch.feed_in_u) if c is not None and c.size]
         price = max((max(abs(int(c.min())), abs(int(c.max()))) for c in columns), default=0)
-        if energy * max(price, 1) * factor >= SAFE or energy * energy >= SAFE:
+        shared = energy * energy if self.tie_break == "prorata" else 0  # shares multiply two energies
+        if max(energy * max(price, 1) * factor, shared) >= SAFE:
             return None
+        if not pieces and self.tie_break == "time" and self.zero_surplus and not batch.in_book:
+            return _selected(batch)
         from market.rules._bid_kernels import cross_slots
 
         random = self.tie_break == "random"
@@ -76,6 +85,54 @@ class CrossedRule(BidRule):
         return CrossedBatch(
             out.fill_wh, out.low_u, out.high_u, out.traded, out.import_wh, out.export_wh, np.asarray(found)
         )
+
+
+def _crossed_columns(rule: CrossedRule, book: Book, context: Context) -> Crossing | None:
+    """The crossing of one large book by the compiled code; None where 64 bits may not hold it or nothing trades."""
+    limit = 2**63
+    if max(map(abs, (*book.price_u, *book.e_wh, *book.t, *book.seq))) >= limit:
+        return None
+    one = (1, len(book))
+    batch = BookBatch(
+        side=np.array(book.side, np.int8).reshape(one),
+        e_wh=np.array(book.e_wh, np.int64).reshape(one),
+        price_u=np.array(book.price_u, np.int64).reshape(one),
+        member=np.array(book.agent_rank, np.int32),
+        t=np.array(book.t, np.int64),
+        seq=np.array(book.seq, np.int64),
+        order_rank=np.array(book.id_rank, np.int64),
+        first_slot=context.slot,
+    )
+    found = rule.crossing_batch(batch, pieces=False)
+    if found is None or not found.traded[0]:
+        return None
+    signed = found.fill_wh[0] * batch.side[0]
+    return Crossing(
+        volume_wh=int(signed[signed > 0].sum()),
+        welfare_wu=int((signed * batch.price_u[0]).sum()),
+        low_u=int(found.low_u[0]),
+        high_u=int(found.high_u[0]),
+        indicative_u=None,
+        fills=tuple(found.fill_wh[0].tolist()),
+        buys=(),
+        sells=(),
+        import_wh=0,
+        export_wh=0,
+    )
+
+
+def _selected(batch: BookBatch) -> CrossedBatch:
+    """The crossing without sorting, under time priority."""
+    from market.rules._select_kernels import select_slots
+
+    none = np.zeros(batch.n_slots, np.int64)
+    fill, traded = np.zeros((batch.n_slots, batch.n_orders), np.int64), np.zeros(batch.n_slots, np.bool_)
+    low, high = none.copy(), none.copy()
+    select_slots(
+        np.ascontiguousarray(batch.side, np.int8), np.ascontiguousarray(batch.e_wh, np.int64),
+        np.ascontiguousarray(batch.price_u, np.int64), batch.t, batch.seq, batch.order_rank, fill, low, high, traded,
+    )  # fmt: skip
+    return CrossedBatch(fill, low, high, traded, none, none, np.zeros((0, 6), np.int64))
 
 
 def crossing_diagnostics(found: Crossing) -> Mapping[str, Any]:

@@ -39,12 +39,13 @@ class UniformPrice(CrossedRule):
 
     def clear(self, book: Book, context: Context) -> Result:
         """Clear one slot; see `market.registry.BidRule.clear`."""
-        found = self.crossing(book, context)
+        found = self.crossing(book, context, ranks=False)
         price = found.price_at(self.k)
         per_wh = Fraction(0) if price is None else price / 1000
         return book_result(
             self.name, book, context, found.fills,
-            [s * x * per_wh for s, x in zip(book.side, found.fills, strict=True)],
+            [s * x * per_wh.numerator for s, x in zip(book.side, found.fills, strict=True)],
+            pay_den=per_wh.denominator,
             retailer_payment=(found.export_wh - found.import_wh) * per_wh,
             import_wh=found.import_wh, export_wh=found.export_wh, price=price,
             diagnostics=crossing_diagnostics(found),
