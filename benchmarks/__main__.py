@@ -6,7 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.rows import ROWS
+from benchmarks import market, rows
+
+ROWS = rows.ROWS + market.ROWS
 
 
 def main(words: list[str]) -> int:

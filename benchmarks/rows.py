@@ -8,34 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.row import Outcome, Row
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a row found: the figure, what it must reach, and how it came about."""
-
-    figure: str
-    target: str
-    reached: bool
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A benchmark: a name and the function that measures it in a scratch folder."""
-
-    name: str
-    measure: Callable[[Path], Outcome]
 
 
 def _run(scenario: Any, out: Path, **options: Any) -> Any:
