@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import market, rows
+from benchmarks import audit, market, rows
 
-ROWS = rows.ROWS + market.ROWS
+ROWS = rows.ROWS + market.ROWS + audit.ROWS
 
 
 def main(words: list[str]) -> int:

@@ -103,11 +103,14 @@ class LinearProgram:
                 highspy.HighsVarType.kInteger if whole else highspy.HighsVarType.kContinuous for whole in integer
             ]
         self._n, self._m = int(program.num_col_), int(program.num_row_)
+        self._every = np.arange(self._n, dtype=np.int32)
         self._solver: Any = highspy.Highs()
         self._solver.setOptionValue("output_flag", False)
         self._solver.setOptionValue("threads", 1)  # the same bytes on every machine
         self._solver.setOptionValue("random_seed", 0)
         self._solver.setOptionValue("presolve", "on" if presolve else "off")
+        self._solver.setOptionValue("mip_rel_gap", 0.0)
+        self._solver.setOptionValue("mip_abs_gap", 0.0)
         self._solver.setOptionValue("primal_feasibility_tolerance", 1e-9)
         self._solver.setOptionValue("dual_feasibility_tolerance", 1e-9)
         if self._solver.passModel(program) == highspy.HighsStatus.kError:
@@ -115,12 +118,11 @@ class LinearProgram:
 
     def set_costs(self, cost: ArrayLike) -> None:
         """(n,) new costs."""
-        self._solver.changeColsCost(self._n, np.arange(self._n, dtype=np.int32), np.asarray(cost, np.float64))
+        self._solver.changeColsCost(self._n, self._every, np.asarray(cost, np.float64))
 
     def set_bounds(self, lower: ArrayLike, upper: ArrayLike) -> None:
         """(n,) new bounds of the columns."""
-        every = np.arange(self._n, dtype=np.int32)
-        self._solver.changeColsBounds(self._n, every, _bounds(lower), _bounds(upper))
+        self._solver.changeColsBounds(self._n, self._every, _bounds(lower), _bounds(upper))
 
     def set_row_bounds(self, lower: ArrayLike, upper: ArrayLike) -> None:
         """(m,) new bounds of the rows."""
@@ -131,8 +133,8 @@ class LinearProgram:
         """Start the next solve from nothing, so that its vertex does not depend on the solves before."""
         self._solver.clearSolver()
 
-    def solve(self) -> LpSolution:
-        """Solve from the last basis, where there is one."""
+    def solve(self, *, duals: bool = True) -> LpSolution:
+        """Solve from the last basis, where there is one. Without ``duals`` those are NaN and not fetched."""
         self._solver.run()
         status = self._solver.getModelStatus()
         names = {
@@ -150,8 +152,8 @@ class LinearProgram:
             name,
             np.array(found.col_value, np.float64),
             float(self._solver.getInfo().objective_function_value),
-            np.array(found.row_dual, np.float64) if found.dual_valid else np.full(self._m, np.nan),
-            np.array(found.col_dual, np.float64) if found.dual_valid else np.full(self._n, np.nan),
+            np.array(found.row_dual, np.float64) if duals and found.dual_valid else np.full(self._m, np.nan),
+            np.array(found.col_dual, np.float64) if duals and found.dual_valid else np.full(self._n, np.nan),
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import MarketError
-from market.feeder import Feeder
+from market.feeder import AcCheck, Feeder
 from market.orders import Order
 from market.terms import Terms
 
@@ -44,6 +44,8 @@ class Context:
         The radial network that the orders' nodes belong to, for rules that look at the wires.
     terms
         Members' own terms by agent id (market-rules 2.27).
+    ac_check
+        AC power flow of the feeder, for rules that check what they cleared.
     """
 
     slot: int = 0
@@ -54,6 +56,7 @@ class Context:
     backstop: str = "after"
     feeder: Feeder | None = None
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    ac_check: AcCheck | None = None
 
     def __post_init__(self) -> None:
         for name in ("slot", "retail_u", "feed_in_u", "p_min_u", "p_max_u"):
@@ -212,7 +215,7 @@ class BookBatch:
         (N,) of each order column, for rules that look at them; see `market.orders.Order`.
     feeder
         See `Context`; its base load may differ by slot (`Feeder.at`).
-    terms
+    terms, ac_check
         See `Context`.
     slots
         (S,) int64: the slot of each row where rows are not consecutive slots (many versions of one slot's book);
@@ -239,6 +242,7 @@ class BookBatch:
     feeder: Feeder | None = None
     terms: Mapping[str, Terms] = field(default_factory=dict)
     slots: Int | None = None
+    ac_check: AcCheck | None = None
 
     def __post_init__(self) -> None:
         if self.side.ndim != 2:
@@ -328,6 +332,7 @@ class BookBatch:
             backstop="in_book" if in_book else "after",
             feeder=None if self.feeder is None else self.feeder.at(row),
             terms=self.terms,
+            ac_check=self.ac_check,
         )
         return book, context, columns
 
@@ -365,6 +370,7 @@ class BookBatch:
             flags=tuple(columns[x].flags for x in ids),
             feeder=contexts[0].feeder if contexts else None,
             terms=contexts[0].terms if contexts else {},
+            ac_check=contexts[0].ac_check if contexts else None,
         )
 
 

@@ -22,6 +22,9 @@ from market.registry import (
 )
 from market.result import Result, RuleInfo, Shared, verify_result, verify_shared
 from market.rules.by_slot import guarded
+from market.terms import within_terms
+
+_TERMS = "choose a rule that declares ir, or energy_classes or preference_price for classes; or change the terms"
 
 
 def clear(
@@ -64,13 +67,21 @@ def clear(
     p_min, p_max = around.band
     reserved = frozenset({RETAILER}) if around.in_book else frozenset()
     flags = ready.flags if isinstance(ready, BidRule) else frozenset()
-    accepted, rejections = admit(orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved, flags=flags)
+    if around.terms:
+        orders = within_terms(orders, around.terms)  # type: ignore[assignment]
+    continuous = isinstance(ready, BidRule) and ready.continuous
+    accepted, rejections = admit(
+        orders, p_min_u=p_min, p_max_u=p_max, reserved=reserved, flags=flags, continuous=continuous
+    )
     book = Book.from_orders(accepted)
     if (
         isinstance(ready, BidRule)
         and (reason := guarded(ready, around.slot, ready.applicable, book, around)) is not None
     ):
         raise MarketError(f"{ready.name} is not applicable: {reason}", remedy="choose another rule or change the book")
+    for agent in sorted(set(book.agent_ids) & set(around.terms)):
+        if isinstance(ready, Rule) and (reason := ready.cannot_honour(around.terms[agent])) is not None:
+            raise MarketError(f"{ready.name} is not applicable: {reason}, as {agent!r} demands", remedy=_TERMS)
     result: Result = guarded(ready, around.slot, clearing, book, around)
     verify_result(result, book)
     return replace(

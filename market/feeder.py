@@ -5,6 +5,7 @@ Sign: load convention. Powers are per unit of ``base_kva``; energy of a slot is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -94,3 +95,26 @@ class Feeder:
     def to_wh(self, power_pu: float) -> float:
         """Energy of a slot [Wh] at a power [p.u.]."""
         return power_pu * self.base_kva * self.slot_h * 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class AcFlow:
+    """What an AC power flow says of S slots on the n nodes of a feeder.
+
+    Parameters
+    ----------
+    v_pu
+        (S, n) voltage [p.u.].
+    loading
+        (S, n) loading of the line above each node, 1.0 = rated; 0 where there is no rating.
+    loss_wh
+        (S,) what the feeder itself takes [Wh].
+    """
+
+    v_pu: Float
+    loading: Float
+    loss_wh: Float
+
+
+AcCheck = Callable[[Float, Float], AcFlow]
+"""(p_wh, q_varh), each (S, n): net energy of each node in a slot, base load included, load convention."""

@@ -79,6 +79,8 @@ REJECTION_CODES: Mapping[str, str] = {
     "reserved_id": "uses the name that stands for the retailer in the book",
     "unsupported_flag": "carries a flag this market does not know",
     "wrong_slot": "is for another delivery slot",
+    "quantity_not_positive": "is for 0 Wh, which the continuous market does not take",
+    "market_closed": "came before the market opened, or at or after its gate",
 }
 """Reason codes of rejected orders and what they mean."""
 
@@ -179,6 +181,7 @@ def admit(
     slot: int | None = None,
     reserved: frozenset[str] = frozenset(),
     flags: frozenset[str] = frozenset(),
+    continuous: bool = False,
 ) -> tuple[list[Order], list[Rejection]]:
     """Sort orders into a book's orders and rejections.
 
@@ -196,6 +199,9 @@ def admit(
         Agent and order ids nobody may use.
     flags
         The flags this market understands; orders that carry others are rejected.
+    continuous
+        Admit to a continuous market: 0 Wh are refused, market orders need no price within the band, and an order may
+        cross another of its agent, which that market sees to itself (market-rules 2.9).
 
     Returns
     -------
@@ -222,7 +228,14 @@ def admit(
     seen: set[str] = set()
     best: dict[str, tuple[int | None, int | None]] = {}  # agent -> its highest buy and lowest sell
     for order in sound:
-        fault = _book_fault(order, seen, best, p_min_u, p_max_u, slot, reserved)
+        if continuous:
+            free = "market" in order.flags
+            band = (None, None) if free else (p_min_u, p_max_u)
+            fault = _book_fault(order, seen, {}, *band, slot, reserved)
+            if fault is None and not order.e_wh:
+                fault = "quantity_not_positive", ""
+        else:
+            fault = _book_fault(order, seen, best, p_min_u, p_max_u, slot, reserved)
         seen.add(order.order_id)
         if fault is not None:
             rejected.append(Rejection(order.order_id, order.agent_id, *fault))

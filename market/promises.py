@@ -6,6 +6,9 @@ before settlement could round its broken promise away.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from core.errors import MarketError
@@ -29,7 +32,8 @@ def check_promises(rule: BidRule, batch: BookBatch, result: BatchClearing) -> No
     ------
     MarketError
         Naming the first slot in which a fill lies outside its order, the operator's surplus breaks the declared
-        ``budget``, or, where the rule declares ``ir``, an order is worse off than without a trade.
+        ``budget``, something is traded against a member's own terms, or, where the rule declares ``ir``, an order is
+        worse off than without a trade.
     """
     outside = (result.fill_wh < 0) | (result.fill_wh > batch.e_wh) | ((batch.side == 0) & (result.fill_wh != 0))
     if outside.any():
@@ -39,6 +43,127 @@ def check_promises(rule: BidRule, batch: BookBatch, result: BatchClearing) -> No
     _check_budget(rule, batch, result)
     if rule.declares.ir:
         _check_rationality(rule, batch, result)
+    kind = str(getattr(rule, "default_class", "local"))
+    for found in violated_terms(batch, result, default_class=kind)[:1]:
+        _refuse(rule, batch, found.slot - batch.first_slot, str(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A trade against a member's own terms (market-rules 2.27): slot, agent, term, and what happened."""
+
+    slot: int
+    agent: str
+    term: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.agent}'s {self.term} is violated: {self.what}"
+
+
+def violated_terms(batch: BookBatch, result: BatchClearing, *, default_class: str = "local") -> list[Violation]:
+    """Every fill of a batch that goes against its agent's terms: an order's mean price, a pair's price, a class.
+
+    Parameters
+    ----------
+    batch, result
+        What the rule was given, with ``terms`` and ``agent_ids``, and what it gave.
+    default_class
+        Class of sell orders that name none.
+
+    Returns
+    -------
+    list
+        By slot and order; empty where all is well, or where nobody has terms.
+    """
+    if not batch.terms or batch.agent_ids is None:
+        return []
+    agents = [batch.agent_ids[int(m)] for m in batch.member]
+    found = [*_price_violations(batch, result, agents), *_pair_violations(batch, result, agents, default_class)]
+    return [violation for _, _, violation in sorted(found, key=lambda item: item[:2])]
+
+
+_Found = Iterator[tuple[int, int, Violation]]
+
+
+def _price_violations(batch: BookBatch, result: BatchClearing, agents: list[str]) -> _Found:
+    """Agents that pay more, over their orders of a slot, than their terms allow.
+
+    Over their orders, because a rule may name a payment per agent. A side without a term counts at the orders' limits,
+    with what stated preferences add.
+    """
+    side = batch.side.astype(np.int64)
+    for agent, own in batch.terms.items():
+        columns = [i for i, name in enumerate(agents) if name == agent] if own.prices else []
+        if not columns:
+            continue
+        sides, limit = side[:, columns], batch.price_u[:, columns]
+        bound = limit
+        for sign, term in ((1, own.ceiling_u), (-1, own.floor_u)):
+            bound = bound if term is None else np.where(sides == sign, term, bound)
+        fill, paid = result.fill_wh[:, columns], result.pay_num[:, columns]
+        parts = (bound, fill, result.pay_den, paid)
+        if _largest(*parts[:3]) * len(columns) >= _SAFE or _largest(paid) * len(columns) * _WH_PER_KWH >= _SAFE:
+            bound, fill, den, paid = (part.astype(object) for part in parts)
+        else:
+            den = result.pay_den
+        if result.premium_num is not None:
+            stated = np.where(sides > 0, own.ceiling_u is not None, own.floor_u is not None)
+            paid = paid - np.where(stated, 0, result.premium_num[:, columns])
+        wrong = paid.sum(axis=1) * _WH_PER_KWH > (sides * bound * fill).sum(axis=1) * den
+        for row in np.flatnonzero(wrong):
+            bought = int(fill[row][sides[row] > 0].sum()) > 0
+            term_name = "ceiling" if bought else "floor"
+            value = own.ceiling_u if bought else own.floor_u
+            energy = int(fill[row].sum())
+            what = f"{energy} Wh for {abs(int(paid[row].sum())) / int(den[row]):g} micro, its {term_name} is {value}"
+            slot = batch.first_slot + int(row)
+            yield int(row), columns[0], Violation(slot, agent, term_name, what)
+
+
+def _pair_violations(batch: BookBatch, result: BatchClearing, agents: list[str], default_class: str) -> _Found:
+    """Prices of single pairs, and classes that the buyer refuses."""
+    t = result.trades
+    if t is None:
+        return
+    kinds = [default_class] * len(agents)
+    if batch.attributes is not None:
+        kinds = [str(traits.get("class", default_class)) for traits in batch.attributes]
+    got_num = t.price_num if t.seller_num is None else t.seller_num
+    den = t.price_den.astype(object)
+    for column, agent in enumerate(agents):
+        if (own := batch.terms.get(agent)) is None:
+            continue
+        told: list[tuple[np.intp, str, str]] = []
+        buys, sells = (t.buy_order == column) & (t.e_wh > 0), (t.sell_order == column) & (t.e_wh > 0)
+        if own.ceiling_u is not None:
+            above = np.flatnonzero(buys & (t.price_num > own.ceiling_u * den))
+            told += [(i, "ceiling", _pair_words(t.price_num[i], den[i], "ceiling", own.ceiling_u)) for i in above]
+        if own.floor_u is not None:
+            below = np.flatnonzero(sells & (got_num < own.floor_u * den))
+            told += [(i, "floor", _pair_words(got_num[i], den[i], "floor", own.floor_u)) for i in below]
+        if own.refused_classes:
+            named = [(i, kinds[int(t.sell_order[i])]) for i in np.flatnonzero(buys & (t.sell_order >= 0))]
+            told += [
+                (i, "refused class", f"{int(t.e_wh[i])} Wh of class {kind!r}")
+                for i, kind in named
+                if kind in own.refused_classes
+            ]
+        for i, term, what in told:
+            row = int(t.slot[i])
+            yield row, column, Violation(batch.first_slot + row, agent, term, what)
+
+
+def _pair_words(num: int, den: int, term: str, bound: int) -> str:
+    return f"a pair at {int(num) / int(den):g} micro per kWh, its {term} is {bound}"
+
+
+def _largest(*parts: Exact) -> int:
+    """Product of the largest magnitudes, each at least 1."""
+    product = 1
+    for part in parts:
+        product *= max(abs(int(part.max(initial=0))), abs(int(part.min(initial=0))), 1)
+    return product
 
 
 def _check_budget(rule: BidRule, batch: BookBatch, result: BatchClearing) -> None:
@@ -62,6 +187,8 @@ def _check_rationality(rule: BidRule, batch: BookBatch, result: BatchClearing) -
     Judged per agent: with several orders, what one of them pays too much another may bring back.
     """
     worth = _worth(batch, result.fill_wh, result.pay_den)
+    if result.premium_num is not None:  # what a buyer's stated preferences add
+        worth = worth + result.premium_num.astype(object) * _WH_PER_KWH
     paid = result.pay_num if _fits(result.pay_num, _WH_PER_KWH) else result.pay_num.astype(object)
     lost = paid * _WH_PER_KWH - worth
     agents = np.unique(batch.member)
@@ -86,10 +213,7 @@ def _check_rationality(rule: BidRule, batch: BookBatch, result: BatchClearing) -
 
 def _worth(batch: BookBatch, fill_wh: Int, pay_den: Exact) -> Exact:
     parts = (batch.price_u, fill_wh, pay_den)
-    largest = 1
-    for part in parts:
-        largest *= max(abs(int(part.max(initial=0))), abs(int(part.min(initial=0))), 1)
-    price, fill, den = parts if largest < _SAFE else tuple(part.astype(object) for part in parts)
+    price, fill, den = parts if _largest(*parts) < _SAFE else tuple(part.astype(object) for part in parts)
     return batch.side * price * fill * den[:, None]
 
 

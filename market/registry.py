@@ -16,7 +16,6 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
@@ -26,10 +25,42 @@ from numpy.typing import NDArray
 from core.errors import MarketError
 from core.hashing import sha256_hex
 from market.book import Book, BookBatch, Context, Int, Meters
+from market.parameters import (
+    choice_parameter,
+    flag_parameter,
+    fraction_parameter,
+    integer_parameter,
+    parameter,
+)
 from market.result import BatchClearing, BatchSharing, Result, RuleInfo, Shared
+from market.terms import Terms, why_not
+
+__all__ = [
+    "BUDGETS",
+    "ENTRY_POINT_GROUP",
+    "BidRule",
+    "Declares",
+    "MeterRule",
+    "Rule",
+    "broken_plugins",
+    "check_named",
+    "choice_parameter",
+    "flag_parameter",
+    "fraction_parameter",
+    "integer_parameter",
+    "load_rule_file",
+    "make_rule",
+    "make_strategy",
+    "parameter",
+    "register_rule",
+    "register_strategy",
+    "rule_class",
+    "rule_classes",
+    "rule_info",
+    "strategy_classes",
+]
 
 ENTRY_POINT_GROUP = "peerwatt.rules"
-
 BUDGETS = ("strong", "weak", "none", "deficit")
 
 
@@ -77,6 +108,7 @@ class Rule(ABC):
     section: ClassVar[str] = ""
     source: ClassVar[str] = ""
     meter_based: ClassVar[bool] = False
+    classes: ClassVar[bool] = False  # knows classes of energy, and sells nobody one that it refuses
     declares: ClassVar[Declares] = Declares()
 
     @property
@@ -84,16 +116,23 @@ class Rule(ABC):
         """Whether the rule says who trades with whom."""
         return False
 
+    def cannot_honour(self, terms: Terms) -> str | None:
+        """Why the rule cannot keep a member's own terms, or None; see `market.terms.why_not`."""
+        return why_not(terms, self.name, meter_based=self.meter_based, ir=self.declares.ir, classes=self.classes)
+
 
 class BidRule(Rule):
     """A rule that takes orders.
 
     ``flags`` are those of `market.orders.FLAGS` that it understands; orders that carry others are rejected.
+    ``continuous`` rules take orders as they come, and are admitted to by the continuous market's laws
+    (`market.orders.admit`).
     ``surplus_to`` names the account that keeps what the rule leaves over: ``operator``, or ``network`` for congestion
     rents and charges.
     """
 
     flags: ClassVar[frozenset[str]] = frozenset()
+    continuous: ClassVar[bool] = False
     surplus_to: ClassVar[str] = "operator"
 
     def applicable(self, book: Book, context: Context) -> str | None:
@@ -147,59 +186,6 @@ class MeterRule(Rule):
         from market.rules.by_slot import share_by_slot
 
         return share_by_slot(self, net_wh, retail_u, feed_in_u, active, members=members, first_slot=first_slot)
-
-
-def parameter(default: Any, doc: str) -> Any:
-    """A dataclass field of a rule or strategy with its documentation."""
-    if isinstance(default, (dict, list)):
-        return field(default_factory=lambda: default, metadata={"doc": doc})
-    return field(default=default, metadata={"doc": doc})
-
-
-def fraction_parameter(
-    owner: str, name: str, value: Any, low: int | None = None, high: int | None = None, unit: str = ""
-) -> Fraction:
-    """An exact number from an int, Fraction, text such as "1/3", or a float taken by its printed digits.
-
-    Raises
-    ------
-    MarketError
-        Naming the parameter, the reason and the remedy.
-    """
-    span = f"between {low} and {high}" if high is not None else f"of at least {low}" if low is not None else ""
-    remedy = f"give a number {span}{unit}, for example 0.5 or '1/2'".replace("  ", " ")
-    if isinstance(value, bool):
-        raise MarketError(f"{owner}: parameter {name} is {value!r}, not a number", remedy=remedy)
-    try:
-        number = value if isinstance(value, Fraction) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError) as error:
-        raise MarketError(f"{owner}: parameter {name} is {value!r}, not a number", remedy=remedy) from error
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise MarketError(f"{owner}: parameter {name} is {value}, out of range", remedy=remedy)
-    return number
-
-
-def choice_parameter(owner: str, name: str, value: Any, choices: Sequence[str]) -> str:
-    """One of ``choices``; MarketError otherwise."""
-    if value not in choices:
-        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy=f"choose one of {', '.join(choices)}")
-    return str(value)
-
-
-def flag_parameter(owner: str, name: str, value: Any) -> bool:
-    """True or False; MarketError otherwise."""
-    if not isinstance(value, bool):
-        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy="give true or false")
-    return value
-
-
-def integer_parameter(owner: str, name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
-    """A whole number in a range; MarketError otherwise."""
-    bad = isinstance(value, bool) or not isinstance(value, int)
-    if bad or (low is not None and value < low) or (high is not None and value > high):
-        span = "" if low is None else f" of at least {low}" if high is None else f" between {low} and {high}"
-        raise MarketError(f"{owner}: parameter {name} is {value!r}", remedy=f"give a whole number{span}")
-    return int(value)
 
 
 def check_named(rule: MeterRule, members: Collection[str]) -> None:

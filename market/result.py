@@ -39,25 +39,32 @@ def total_of(values: Iterable[Money]) -> Money:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A bilateral trade; a party may be ``retailer``. ``price_u`` is exact [micro-currency per kWh]."""
+    """A bilateral trade; a party may be ``retailer``. ``price_u`` is exact [micro-currency per kWh].
+
+    ``seller_price_u`` is what the seller gets where that is another price (charges, an operator's margin).
+    """
 
     buy_id: str
     sell_id: str
     e_wh: int
     price_u: Fraction
+    seller_price_u: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Exact prices [micro-currency per kWh] of rules that have more than one; None = no such side.
 
-    ``by_order`` (or by member, for meter-based rules) and ``by_pair`` are filled where the rule sets them.
+    ``by_order`` (or by member, for meter-based rules), ``by_pair``, ``by_class`` (of energy) and ``by_node`` (of the
+    network) are filled where the rule sets them.
     """
 
     buy: Fraction | None = None
     sell: Fraction | None = None
     by_order: Mapping[str, Fraction] = field(default_factory=dict)
     by_pair: Mapping[tuple[str, str], Fraction] = field(default_factory=dict)
+    by_class: Mapping[str, Fraction] = field(default_factory=dict)
+    by_node: Mapping[str, Fraction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +91,14 @@ class Result:
         What the operator keeps: the sum of all payments.
     import_wh, export_wh
         Energy bought from and sold to the retailer in the book [Wh].
+    base_wh, loss_wh
+        Net demand of those outside the market and losses of the network [Wh], where the rule's energy balance holds
+        them (market-rules 2.18): bought - sold + base_wh + loss_wh = import - export. The retailer supplies the former.
+    network_u
+        The network's part of ``surplus_u``; None = all of it where the rule's ``surplus_to`` is ``network``, else 0.
+    premiums
+        Order id -> exact micro-currency that its stated preferences add to the worth of its fill. Judging whether
+        somebody is worse off counts them in; ``welfare_u`` contains them.
     """
 
     rule: str = ""
@@ -98,6 +113,10 @@ class Result:
     surplus_u: Money = 0
     import_wh: int = 0
     export_wh: int = 0
+    base_wh: int = 0
+    loss_wh: int = 0
+    network_u: Money | None = None
+    premiums: Mapping[str, Money] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -141,7 +160,8 @@ class TradeBatch:
     """Pairs of many slots, one row each, by slot.
 
     ``slot`` is the row in the batch (0..S-1). ``buy_order`` and ``sell_order`` are order columns of the batch, or
-    member columns for meter-based rules; -1 stands for the retailer. Price = num / den [micro-currency per kWh].
+    member columns for meter-based rules; -1 stands for the retailer. Price = num / den [micro-currency per kWh]; the
+    seller's is ``seller_num / den`` where it is another one.
     """
 
     slot: Int
@@ -150,6 +170,7 @@ class TradeBatch:
     e_wh: Int
     price_num: Int
     price_den: Int
+    seller_num: Int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +192,10 @@ class BatchClearing:
         ``pool`` (rounded per side) or ``bilateral`` (rounded per trade).
     import_wh, export_wh, retailer_num
         (S,) with the retailer in the book: bought from it, sold to it, and paid BY it over ``pay_den``.
+    base_wh, loss_wh, loss_num
+        (S,), None = zero: see `Result`; what the losses cost at the price of node 0, over ``pay_den``.
+    network_num, premium_num
+        (S,) and (S, N) over ``pay_den``: see ``network_u`` and ``premiums`` of `Result`.
     """
 
     fill_wh: Int
@@ -184,6 +209,11 @@ class BatchClearing:
     import_wh: Int
     export_wh: Int
     retailer_num: Exact
+    base_wh: Int | None = None
+    loss_wh: Int | None = None
+    loss_num: Exact | None = None
+    network_num: Exact | None = None
+    premium_num: Exact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +358,7 @@ def verify_result(result: Result, book: Book) -> None:
         if type(wh) is not int or not 0 <= wh <= book.e_wh[i]:
             raise MarketError(f"order {oid!r} of {book.e_wh[i]} Wh is filled with {wh!r}", remedy=blame)
         balance += book.side[i] * wh
+    balance += result.base_wh + result.loss_wh
     if balance != result.import_wh - result.export_wh:
         raise MarketError(
             f"bought minus sold is {balance} Wh, the retailer's part {result.import_wh - result.export_wh} Wh",

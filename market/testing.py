@@ -124,12 +124,14 @@ def awkward_books() -> list[list[Order]]:
 
 
 def random_book(rng: np.random.Generator) -> list[Order]:
-    """A random book of unit-agent orders in which equal prices are common."""
+    """A random book of unit-agent orders in which equal prices are common, and in every third one lot for all."""
     book: list[Order] = []
     top = int(rng.choice([3, 20, 1000]))
+    lot = int(rng.integers(1, 9)) if rng.integers(3) == 0 else None
     for side, letter in ((Side.BUY, "b"), (Side.SELL, "s")):
         for i in range(int(rng.integers(0, 7))):
-            e_wh, price = int(rng.integers(0, 60)), int(rng.integers(-2, top + 1))
+            e_wh = int(rng.integers(0, 60)) if lot is None else lot * int(rng.integers(0, 4) > 0)
+            price = int(rng.integers(-2, top + 1))
             book.append(order(f"{letter}{i}", side, e_wh, price, t=int(rng.integers(0, 3))))
     return book
 
@@ -189,7 +191,7 @@ def _check_agents(rule: BidRule, orders: list[Order], result: Result, count: _Co
     value: dict[str, Fraction] = {}
     for o in orders:
         gain = Fraction(int(o.side) * o.price_u * result.fills.get(o.order_id, 0), 1000)
-        value[o.agent_id] = value.get(o.agent_id, Fraction(0)) + gain
+        value[o.agent_id] = value.get(o.agent_id, Fraction(0)) + gain + result.premiums.get(o.order_id, 0)
     for agent, gain in value.items():
         paid = result.payments.get(agent, 0)
         count.ok("individual rationality", gain >= paid, lambda a=agent, g=gain, p=paid: (  # type: ignore[misc]

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peerwatt.audit_command import add_audit
+from peerwatt.bench_command import add_bench
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -45,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_looking(commands)
+    add_audit(commands, _add_command)
+    add_bench(commands, _add_command)
     return parser
 
 
@@ -82,6 +87,7 @@ def _add_compare(commands: _Commands) -> None:
     )
     compare.add_argument("targets", nargs="+", metavar="SCENARIO|RUN", help="one scenario, or two or more run folders")
     compare.add_argument("--rules", type=_names, metavar="A,B,...", help="rules to compare; needs one scenario")
+    compare.add_argument("--seeds", type=_positive_int, metavar="N", help="repeat under N seeds; figures get intervals")
     _add_run_options(compare)
 
 
@@ -111,7 +117,8 @@ def _add_looking(commands: _Commands) -> None:
     init.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     schema = _add_command(commands, "schema", "Print the JSON Schema of scenario files.", _schema)
     schema.add_argument("--out", type=Path, metavar="FILE", help="write it to a file instead")
-    _add_command(commands, "rules", "List the registered market rules.", _rules)
+    rules = _add_command(commands, "rules", "List the registered market rules.", _rules)
+    rules.add_argument("--audit", action="store_true", help="measure each by a quick audit (minutes)")
 
 
 def _positive(text: str) -> float:
@@ -299,12 +306,17 @@ def _run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from core import ScenarioError
 
+    if args.rules is None and args.seeds is not None:
+        raise ScenarioError("--seeds repeats a comparison of rules", remedy="add --rules A,B,...")
     if args.rules is None and len(args.targets) < 2:
         raise ScenarioError("one run alone cannot be compared", remedy="add --rules A,B,... or another run folder")
     if args.rules is not None and len(args.targets) > 1:
         raise ScenarioError("--rules compares one scenario", remedy="name one scenario, or leave --rules out")
+    if args.seeds is not None:
+        return _compare_seeds(args)
     from peerwatt.comparing import compare
     from peerwatt.report import comparison_findings, comparison_table
+    from peerwatt.report.paired import reference_sentences
 
     console = _console(args)
     with _progress_bar(console, "compare") as progress:
@@ -323,10 +335,37 @@ def _compare(args: argparse.Namespace) -> int:
     console.print(comparison_table(summaries, comparison.names))
     for finding in comparison_findings(summaries, comparison.names):
         console.print(f"- {finding}", markup=False)
-    for sentence in comparison.sentences:
+    for sentence in (*reference_sentences(summaries, comparison.names), *comparison.sentences):
         console.print(f"- {sentence}", markup=False)
     if comparison.page is not None:
         console.print(f"comparison: {comparison.page}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _compare_seeds(args: argparse.Namespace) -> int:
+    from peerwatt.report.seeds_table import seeds_table
+    from peerwatt.seed_study import compare_over_seeds
+
+    console = _console(args)
+    with _progress_bar(console, "compare") as progress:
+        study = compare_over_seeds(
+            args.targets[0],
+            _out_folder(args),
+            rules=args.rules,
+            seeds=args.seeds,
+            overrides=_overrides(args),
+            threads=args.threads,
+            power_flow=args.power_flow,
+            overwrite=args.overwrite,
+            report=not args.no_report,
+            progress=progress,
+        )
+    for table in seeds_table(study.figures, study.names, study.comparisons[0].runs[0].static.currency):
+        console.print(table)
+    for sentence in study.sentences:
+        console.print(f"- {sentence}", markup=False)
+    if study.page is not None:
+        console.print(f"seeds: {study.page}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -375,6 +414,10 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
+    if args.audit:
+        from peerwatt.audit_command import print_measured_rules
+
+        return print_measured_rules(_console(args))
     from rich.table import Table
 
     from market import rules

@@ -162,7 +162,7 @@ class _Study:
         from peerwatt.prepare.market import choose_rule
         from peerwatt.scenario import load_scenario
 
-        stage = self._loaded.scenario.market.stages[0]
+        stage = self._loaded.scenario.market.stages[-1]
         arms: list[Arm] = []
         for rule in rules:
             if rule == "no_market":

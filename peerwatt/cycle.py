@@ -1,6 +1,6 @@
 """The slot cycle, written once, top to bottom.
 
-    observe -> plan -> bid -> clear -> dispatch -> physics -> meter -> settle -> record
+    observe -> plan -> bid -> clear -> dispatch -> physics -> meter -> settle -> trace origin -> record
 
 Each arrow is one function from frozen inputs to frozen outputs, working on a window of slots in columns: many slots at
 once in simulation, one slot at a time when paced by the wall clock. Nothing calls back: what a slot teaches is input of
@@ -19,9 +19,12 @@ from grid.assets.battery import step_batteries
 from grid.assets.ev import step_evs
 from grid.assets.pv import curtailed_wh
 from grid.assets.quantise import sum_by_building
+from market.certificates import TracedOrigins
 from market.session import Event, Session
 from market.settlement.metering import metered
-from peerwatt.market_step import clear_contracts, make_book, settle_window
+from peerwatt.clearing import clear_contracts
+from peerwatt.market_step import make_book, settle_window
+from peerwatt.market_wires import on_the_wires
 from peerwatt.messages import (
     Bids,
     Cleared,
@@ -39,9 +42,12 @@ from peerwatt.messages import (
     Window,
     concat_slots,
 )
+from peerwatt.origin import trace_origin
+from peerwatt.own_terms import agree, kept_back, takes_part
 from peerwatt.plants import Plant
 from peerwatt.prices import window_prices
 from peerwatt.results.record import WindowRecord
+from peerwatt.stages import clear_ahead
 from peerwatt.system import System
 from peerwatt.wires import solve_network
 
@@ -53,26 +59,30 @@ class SlotCycle:
         self.system = system
         self.plant = plant
         self.loss_remainder_wh = np.zeros(1)
+        self.origin = system.origins.initial()
         self._block: list[Delivered] = []
         self._sessions: list[Session] = []  # of the windows in the block; a window's slots open and close together
 
     def open(self, window: Window) -> tuple[Bids, Cleared]:
-        """From the gate to the start of delivery: observe, plan, bid, clear, dispatch."""
+        """From the gate to the start of delivery: observe, plan, serve standing contracts, bid, clear, dispatch."""
         system = self.system
         forecast = self.plant.forecast(window)
         seen = self.plant.observe()
         prices = window_prices(system, window)
         session, _ = Session(slot=window.first).on(Event.CLOSE_GATE)
         intent = plan(system, seen, forecast, prices, window)
-        bids = bid(system, intent, prices, window)
-        cleared = clear(system, bids, prices, window)
+        agreed_wh, net_wh = agree(system, intent.net_wh, window)
+        ahead = clear_ahead(system, window)
+        bids = bid(system, replace(intent, net_wh=net_wh - ahead.position_wh), prices, window)
+        bids = replace(bids, book=on_the_wires(system, bids.book, system.market.rule, intent.net_wh))
+        cleared = replace(ahead.joined_by(clear(system, bids, prices, window)), agreed_wh=agreed_wh)
         session, _ = session.on(Event.CLEAR)
         self._sessions.append(session)
         self.plant.apply(dispatch(intent, cleared), window)
         return bids, cleared
 
     def close(self, window: Window, opened: tuple[Bids, Cleared]) -> Closed | None:
-        """After delivery: physics, meter, settle, record.
+        """After delivery: physics, meter, settle, trace origin, record.
 
         Returns None while the slots of a coarser metering interval are still incomplete.
         """
@@ -88,10 +98,11 @@ class SlotCycle:
         prices = window_prices(system, block.window)
         meters = meter(system, block.flows, block.window)
         settled = settle(system, block, meters, prices)
+        traced, self.origin = trace_origin(system, block, meters, settled, self.origin)
         for session in self._sessions:
             session.on(Event.SETTLE)
         self._sessions = []
-        return Closed(record(system, block, meters, settled), settled.postings, settled.baseline)
+        return Closed(record(system, block, meters, settled, traced), settled.postings, settled.baseline)
 
     @property
     def between_blocks(self) -> bool:
@@ -113,6 +124,7 @@ def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, 
     ev, _ = step_evs(cars.columns, cars.sessions, seen.ev, window.first, ev_request)
     ahead = replace(ahead, surplus_wh=surplus - sum_by_building(ev.charge_wh, cars.columns.building, n))
     battery_request = plan_battery_fleet(stores.controller, stores.columns, seen.battery, ahead)
+    battery_request = kept_back(system, seen.battery, battery_request, ahead.surplus_wh)
     battery, _ = step_batteries(stores.columns, seen.battery, battery_request)
     net = sum_by_building(battery.net_wh, stores.columns.building, n) - ahead.surplus_wh
     curtail_wh = curtailed_wh(forecast.pv_wh, net + forecast.pv_wh, limit_wh)
@@ -120,15 +132,14 @@ def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, 
 
 
 def bid(system: System, intent: Plan, prices: Prices, window: Window) -> Bids:
-    """Strategies price the planned position; members outside the market bid nothing."""
-    slots = np.arange(window.first, window.first + window.n)[:, None]
-    active = (slots >= system.market.active_from) & (slots < system.market.active_until)
+    """Strategies price the planned position; those outside the market, or opted out of it, bid nothing."""
+    active = takes_part(system, window)
     return Bids(make_book(system, intent.net_wh, active, prices, window), active)
 
 
 def clear(system: System, bids: Bids, prices: Prices, window: Window) -> Cleared:
     """Run the rule on the window's books. Rules that work on meters clear nothing here."""
-    return clear_contracts(system, bids, prices, window)
+    return clear_contracts(system, bids, window)
 
 
 def dispatch(intent: Plan, cleared: Cleared) -> SetPoints:
@@ -160,7 +171,7 @@ def settle(system: System, block: Delivered, meters: Meters, prices: Prices) -> 
     return settle_window(system, block, meters, prices)
 
 
-def record(system: System, block: Delivered, meters: Meters, settled: Settled) -> WindowRecord:
+def record(system: System, block: Delivered, meters: Meters, settled: Settled, traced: TracedOrigins) -> WindowRecord:
     """Gather what results are made from."""
     flows, state = block.flows, block.state
     contracts = settled.postings.contracts
@@ -200,4 +211,9 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled) -
         slack_p_kw=state.slack_p_kw,
         carbon_kg_per_kwh=carbon,
         undelivered_wh=flows.undelivered_wh,
+        origin_wh=traced.consumed_wh,
+        origin_ways_wh=traced.ways_wh,
+        certificates_wh=traced.account_wh,
+        standing_wh=settled.standing_wh if system.own.standing else None,
+        standing_u=settled.standing_u if system.own.standing else None,
     )

@@ -32,7 +32,7 @@ SHARE_DIGITS = 6
 
 def rule_stage(name: str, **parameters: Any) -> dict[str, Any]:
     """What is laid over a scenario to run it under another rule."""
-    return {"market.stages": [{"name": "spot", "rule": name, "parameters": parameters}]}
+    return {"market.stages": [{"name": "spot", "rule": name, "parameters": parameters}], "market.levels": []}
 
 
 def static_key_overrides(alone: Run) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class Cleared:
     price_num: Int  # (S,)
     price_den: Int  # (S,)
     has_price: Bool  # (S,)
+    agreed_wh: Int | None = None  # (S, C) what standing contracts took of the plan, before the market
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,9 @@ class Flows:
     charge_wh: Int
     discharge_wh: Int
     stored_wh: Int  # (S, B) at each slot's start
+    gained_wh: Int  # in the store: what charging added,
+    drawn_wh: Int  # what discharging took out,
+    leaked_wh: Int  # what self-discharge took out
     undelivered_wh: Int
     q_kvar: Float  # (S, B) slot mean, + absorbs
 
@@ -152,6 +156,8 @@ class Settled:
     price_num: Int  # (S,) the rule's price, or the buyers' mean where it names none
     price_den: Int
     has_price: Bool
+    standing_wh: Int  # (S, C) delivered under each standing contract,
+    standing_u: Int  # and its amount [micro-currency]; both are within the postings
 
 
 @dataclass(frozen=True, slots=True)

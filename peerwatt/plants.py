@@ -152,6 +152,9 @@ class ModelPlant:
             charge_wh=sum_by_building(battery.charge_wh, home, n),
             discharge_wh=sum_by_building(battery.discharge_wh, home, n),
             stored_wh=sum_by_building(battery.e_start_wh, home, n),
+            gained_wh=sum_by_building(battery.stored_wh, home, n),
+            drawn_wh=sum_by_building(battery.drawn_wh, home, n),
+            leaked_wh=sum_by_building(battery.self_wh, home, n),
             undelivered_wh=sum_by_building(ev.undelivered_wh, car, n),
             q_kvar=q_kvar,
         )

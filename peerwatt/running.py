@@ -103,11 +103,12 @@ def _loaded(scenario: str | Path | Mapping[str, Any], overrides: dict[str, Any],
     from peerwatt.scenario import load_scenario
 
     loaded = load_scenario(scenario, overrides)
-    stage = loaded.scenario.market.stages[0]
+    *ahead, stage = loaded.scenario.market.stages
     if not isinstance(rule, str) or rule == stage.rule:
         return loaded
     name = str(Path(rule).resolve()) if rule.endswith(".py") else rule
-    overrides["market.stages"] = [{"name": stage.name, "rule": name}]
+    kept = [earlier.model_dump(mode="json", exclude_none=True) for earlier in ahead]
+    overrides["market.stages"] = [*kept, {"name": stage.name, "rule": name}]
     return load_scenario(scenario, overrides)
 
 
@@ -159,6 +160,7 @@ class _Session:
         if state:
             self._plant.restore(_below(state, "plant."))
             self.cycle.loss_remainder_wh = state["loss_remainder_wh"]
+            self.cycle.origin = self.cycle.origin.restore(_below(state, "origin."))
             self.bills = BillAccumulator.restore(terms, _below(state, "bills."))
 
     def drive(self, speed: float | None) -> None:
@@ -191,6 +193,7 @@ class _Session:
     def _state(self) -> Arrays:
         state = {f"plant.{k}": v for k, v in self._plant.checkpoint().items()}
         state |= {f"bills.{k}": v for k, v in self.bills.state().items()}
+        state |= {f"origin.{k}": v for k, v in self.cycle.origin.checkpoint().items()}
         return state | {"loss_remainder_wh": self.cycle.loss_remainder_wh}
 
 

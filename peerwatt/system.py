@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from grid.assets.ev import EvColumns, EvSessionTable
     from grid.network import Network
     from grid.profiles import ProfileTable
-    from market.registry import Rule
+    from market.certificates import OriginSetup
+    from market.levels import Level
+    from market.registry import BidRule, Rule
     from market.settlement.bills import BillTerms
     from market.strategies.base import Strategy
     from market.tariffs import ContractPrices
+    from peerwatt.market_wires import MarketWires
+    from peerwatt.own_terms import OwnTermsSetup
 
 Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 Index = NDArray[np.int32]
 Float = NDArray[np.float64]
 
@@ -82,10 +87,50 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """How long before its product a stage opens or closes: minutes, or a local time of a day before."""
+
+    minutes: int | None
+    days: int = 0
+    at_minute: int = 0
+
+    def hours(self, grid: SlotGrid, zone: str) -> Float:
+        """(S,) hours before each slot's start; negative = after it."""
+        if self.minutes is not None:
+            return np.full(grid.n, self.minutes / 60.0)
+        hours: Float = self.days * 24.0 + (grid.local_time(zone).minute - self.at_minute) / 60.0
+        return hours
+
+
+@dataclass(frozen=True, slots=True)
+class StageSetup:
+    """A stage before the last one: its rule, the slots of a product, and when what is known is frozen."""
+
+    name: str
+    rule: BidRule
+    slots: int
+    gate: Lead
+    opens: Lead | None
+    every_minutes: int | None
+
+    def leads_h(self, grid: SlotGrid, zone: str) -> list[Float]:
+        """Lead times (S,) [h] of each call, the earliest first; that of a product is its first slot's, grown along it."""
+        within = np.arange(grid.n) % self.slots * grid.length_s / 3600.0
+        closing = np.repeat(self.gate.hours(grid, zone)[:: self.slots], self.slots) + within
+        if self.every_minutes is None or self.opens is None:
+            return [closing]
+        assert self.opens.minutes is not None and self.gate.minutes is not None, "checked with the scenario"
+        calls = (self.opens.minutes - self.gate.minutes) // self.every_minutes
+        return [closing + k * self.every_minutes / 60.0 for k in range(calls, -1, -1)]
+
+
+@dataclass(frozen=True, slots=True)
 class MarketSetup:
     """The rule, who bids how, and when each building takes part."""
 
     rule: Rule
+    ahead: tuple[StageSetup, ...]  # stages before the last one, whose rule is ``rule``
+    levels: tuple[Level, ...]  # nested markets, the smallest first; none = one for all
     backstop: str
     strategies: tuple[tuple[Strategy, Int], ...]  # a strategy and the buildings that use it
     active_from: Int  # (B,) first slot in the market
@@ -116,6 +161,7 @@ class Wires:
     shown_branches: NDArray[np.intp]  # columns of branches between such buses
     engine: Literal["batch", "pandapower"]
     threads: int
+    market: MarketWires | None = None  # for rules that look at the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +180,10 @@ class System:
     export_limit_wh: Int  # (B,) per slot; negative = none
     supply: Supply
     market: MarketSetup
+    own: OwnTermsSetup  # members' own terms and standing contracts
     metering: Metering
     wires: Wires | None
+    origins: OriginSetup
     carbon_column: int  # column of the profile table, -1 = not stated
     static: RunStatic
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from core.errors import MarketError, PeerwattError
 from market.book import BookBatch, Int, Meters
 from market.orders import RETAILER
-from market.result import BatchClearing, BatchSharing, Exact, Money, Trade, TradeBatch
+from market.result import BatchClearing, BatchSharing, Exact, Money, Result, Trade, TradeBatch
 
 if TYPE_CHECKING:
     from market.registry import BidRule, MeterRule, Rule
@@ -38,10 +38,14 @@ def exact_column(values: Any, shape: tuple[int, ...]) -> Exact:
     return out.reshape(shape)
 
 
-def trade_columns(rows: Sequence[tuple[int, int, int, int, int, int]]) -> TradeBatch:
-    """Columns from rows (slot, buyer column, seller column, Wh, price numerator, price denominator)."""
-    columns = np.array(rows, np.int64).reshape(-1, 6).T
-    return TradeBatch(*(np.ascontiguousarray(c) for c in columns))
+Row = tuple[int, int, int, int, int, int, int]
+
+
+def trade_columns(rows: Sequence[Row]) -> TradeBatch:
+    """Columns from rows (slot, buyer column, seller column, Wh, price numerator, denominator, seller's numerator)."""
+    columns = [np.ascontiguousarray(c) for c in np.array(rows, np.int64).reshape(-1, 7).T]
+    slot, buy, sell, e_wh, num, den, seller_num = columns
+    return TradeBatch(slot, buy, sell, e_wh, num, den, None if np.array_equal(num, seller_num) else seller_num)
 
 
 def over(values: Sequence[Money]) -> tuple[list[int], int]:
@@ -78,9 +82,11 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
     has_price = np.zeros(n_slots, np.bool_)
     imports, exports = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
     pay: list[int] = []
+    premium: list[int] = []
     dens: list[int] = []
     retailer: list[int] = []
-    rows: list[tuple[int, int, int, int, int, int]] = []
+    network: list[int] = []
+    rows: list[Row] = []
     for s in range(n_slots):
         book, context, columns = batch.row(s)
         if (reason := rule.applicable(book, context)) is not None:
@@ -96,9 +102,15 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
             by_order = {first[a]: p for a, p in result.payments.items() if a in first}
         for oid, p in by_order.items():
             paid[where[oid]] = p
-        nums, den = over([*paid, result.payments.get(RETAILER, 0)])
-        pay += nums[:-1]
-        retailer.append(nums[-1])
+        added: list[Money] = [0] * n
+        for oid, worth in result.premiums.items():
+            added[where[oid]] = worth
+        kept = network_part(rule, result)
+        nums, den = over([*paid, *added, result.payments.get(RETAILER, 0), kept])
+        pay += nums[:n]
+        premium += nums[n:-2]
+        retailer.append(nums[-2])
+        network.append(nums[-1])
         dens.append(den)
         imports[s], exports[s] = result.import_wh, result.export_wh
         if result.price is not None:
@@ -116,14 +128,27 @@ def clear_by_slot(rule: BidRule, batch: BookBatch) -> BatchClearing:
         import_wh=imports,
         export_wh=exports,
         retailer_num=exact_column(retailer, (n_slots,)),
+        network_num=exact_column(network, (n_slots,)) if any(network) else None,
+        premium_num=exact_column(premium, (n_slots, n)) if any(premium) else None,
     )
 
 
-def _trade_rows(slot: int, trades: Sequence[Trade], where: dict[str, int]) -> list[tuple[int, int, int, int, int, int]]:
-    return [
-        (slot, where.get(t.buy_id, -1), where.get(t.sell_id, -1), t.e_wh, t.price_u.numerator, t.price_u.denominator)
-        for t in trades
-    ]
+def network_part(rule: BidRule, result: Result) -> Money:
+    """What of a result's surplus belongs to the network operator."""
+    if result.network_u is not None:
+        return result.network_u
+    return result.surplus_u if rule.surplus_to == "network" else 0
+
+
+def _trade_rows(slot: int, trades: Sequence[Trade], where: dict[str, int]) -> list[Row]:
+    rows: list[Row] = []
+    for t in trades:
+        own, theirs = t.price_u, t.price_u if t.seller_price_u is None else t.seller_price_u
+        den = math.lcm(own.denominator, theirs.denominator)
+        rows.append(
+            (slot, where.get(t.buy_id, -1), where.get(t.sell_id, -1), t.e_wh, int(own * den), den, int(theirs * den))
+        )
+    return rows
 
 
 def meters_of_row(
@@ -164,7 +189,7 @@ def share_by_slot(
     pay: list[int] = []
     dens: list[int] = []
     retailer: list[int] = []
-    rows: list[tuple[int, int, int, int, int, int]] = []
+    rows: list[Row] = []
     for s in range(n_slots):
         meters, columns = meters_of_row(net_wh, retail_u, feed_in_u, active, s, names, first_slot + s)
         if (reason := rule.applicable(meters)) is not None:

@@ -13,6 +13,7 @@ from market.book import Book, Context, Int, Meters
 from market.registry import Declares, MeterRule, register_rule
 from market.result import BatchSharing, Prices, Result, Shared, book_result
 from market.rules._meters import check_columns, mean_price, shared_result, standalone
+from market.terms import Terms
 
 
 @register_rule
@@ -30,6 +31,10 @@ class NoMarket(MeterRule):
     def clear(self, book: Book, context: Context) -> Result:
         """Orders are taken and none is filled, so that a study may switch the market off."""
         return book_result(self.name, book, context, [0] * len(book), [0] * len(book))
+
+    def cannot_honour(self, terms: Terms) -> str | None:
+        """Nothing is traded, so nothing is traded against a term."""
+        return None
 
     def share(self, meters: Meters) -> Shared:
         """Share one slot; see `market.registry.MeterRule.share`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,11 @@ class Contracts:
     retailer_sold_wh: Int  # (S,) by contract
     retailer_bought_wh: Int  # (S,)
     retailer_u: Int  # (S,) what the retailer receives under contracts
+    network_u: Int = None  # type: ignore[assignment]  # (S,) what the network operator keeps; default: nothing
+
+    def __post_init__(self) -> None:
+        if self.network_u is None:
+            object.__setattr__(self, "network_u", np.zeros_like(self.operator_u))  # type: ignore[unreachable]
 
     @property
     def contract_u(self) -> Int:
@@ -72,6 +77,31 @@ class Contracts:
         """No contracts: everything will be residual."""
         plane, line = np.zeros((n_slots, n_members), np.int64), np.zeros(n_slots, np.int64)
         return cls(plane, plane, plane, plane, line, plane, plane, line, line, line)
+
+    def plus(self, other: Contracts) -> Contracts:
+        """Both together: positions and money add up.
+
+        What is sold on is no local delivery: of a member that bought in one and sold in the other, the two local
+        energies are netted.
+        """
+        both = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        near = both["local_bought_wh"] - both["local_sold_wh"]
+        resold = (both["local_bought_wh"] > 0) & (both["local_sold_wh"] > 0)
+        both["local_bought_wh"] = np.where(resold, np.maximum(near, 0), both["local_bought_wh"])
+        both["local_sold_wh"] = np.where(resold, np.maximum(-near, 0), both["local_sold_wh"])
+        return Contracts(**both)
+
+    def charged(self, charge_u: Int) -> Contracts:
+        """The same, with ``charge_u`` (S, B) taken from what sellers receive and given to the network."""
+        return replace(self, received_u=self.received_u - charge_u, network_u=self.network_u + charge_u.sum(axis=1))
+
+    def less(self, other: Contracts) -> Contracts:
+        """What is left without ``other``, which was added before."""
+        return Contracts(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+    def with_network(self, operator_u: Int) -> Contracts:
+        """What is left over goes to the network operator, but for ``operator_u`` (S,)."""
+        return replace(self, operator_u=operator_u, network_u=self.network_u + self.operator_u - operator_u)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,11 +112,11 @@ def contracts_from_trades(
             raise MarketError(f"a trade names a {name} outside {low}..{top}")
     if e_wh.size and int(e_wh.min()) < 0:
         raise MarketError("a trade has negative energy; sides, not signs, say who delivers")
-    amount = _trade_amounts(e_wh, price_num, price_den)
+    amount = trade_amounts(e_wh, price_num, price_den)
     if seller_price_num is None or seller_price_den is None:
         receipt = amount
     else:
-        receipt = _trade_amounts(e_wh, seller_price_num, seller_price_den)
+        receipt = trade_amounts(e_wh, seller_price_num, seller_price_den)
     near = (buyer >= 0) & (seller >= 0) & (buyer < n_members) & (seller < n_members)
     local = np.where(near, e_wh, 0)
 
@@ -135,7 +135,8 @@ def contracts_from_trades(
     return contracts, amount
 
 
-def _trade_amounts(e_wh: Int, num: Exact, den: Exact) -> Int:
+def trade_amounts(e_wh: Int, num: Exact, den: Exact) -> Int:
+    """(T,) amount of each bilateral line [micro-currency]: price ``num / den`` times energy, rounded half to even."""
     energy, top, bottom = e_wh, num, den
     if not (is_small(num, max(int(e_wh.max(initial=0)), 1)) and is_small(den, WH_PER_KWH)):
         energy, top, bottom = e_wh.astype(object), num.astype(object), den.astype(object)

@@ -8,7 +8,7 @@ from core.errors import MarketError
 from market.settlement.columns import LEDGER_KINDS, NETWORK, OPERATOR, RETAILER, STATE, Int, Postings
 
 _COUNTERPARTS = {
-    "contract": (RETAILER, OPERATOR),
+    "contract": (RETAILER, OPERATOR, NETWORK),
     "residual": (RETAILER,),
     "network": (NETWORK,),
     "levies": (STATE,),
@@ -52,8 +52,12 @@ def check_laws(
     _hold("c", "sold minus bought by the retailer, less the metered net", "Wh", supply - net, first_slot)
     _check_entries(postings, first_slot)
     kept = contracts.paid_u.sum(axis=1) - contracts.received_u.sum(axis=1) - contracts.retailer_u
-    operator = postings.kinds["contract"][:, import_wh.shape[1] + OPERATOR]
-    _hold("f", "the operator's account minus (buyers' payments - receipts)", "micro", operator - kept, first_slot)
+    posted = postings.kinds["contract"][:, import_wh.shape[1] :]
+    left = posted[:, OPERATOR] + posted[:, NETWORK]
+    words = "the operator's and the network's accounts minus (buyers' payments - receipts)"
+    _hold("f", words, "micro", left - kept, first_slot)
+    gap = posted[:, NETWORK] - contracts.network_u
+    _hold("f", "the network's account minus its charges on contracts", "micro", gap, first_slot)
 
 
 def _check_entries(postings: Postings, first_slot: int) -> None:

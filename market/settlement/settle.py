@@ -102,6 +102,7 @@ def settle_sharing(
     rank: Int | None = None,
     loss_wh: Int | None = None,
     loss_price_u: Int | int = 0,
+    standing: Contracts | None = None,
 ) -> Postings:
     """Settle a window of a meter-based pool that deals with the retailer as one (2.11 to 2.14).
 
@@ -118,6 +119,8 @@ def settle_sharing(
         ``(S, B)`` over ``(S,)``: each member's exact payment, its part of the retailer's bill included; + pays.
     retailer_num
         ``(S,)`` over ``pay_den``: exact amount due to the retailer; equals the sum of ``pay_num``.
+    standing
+        Contracts whose energy was taken out of the meters before they were shared.
 
     The other parameters are those of `settle_contracts`. Members that are not ``active`` settle with their retailer.
 
@@ -128,6 +131,8 @@ def settle_sharing(
     """
     shape = _same_meters(import_wh, export_wh)
     net = import_wh - export_wh
+    if standing is not None:
+        net = net - standing.bought_wh + standing.sold_wh
     inside = np.ones(shape, np.bool_) if active is None else active
     _check_sharing(net, local_wh, pay_num, retailer_num, inside)
     ranks = np.arange(shape[1]) if rank is None else rank
@@ -155,6 +160,8 @@ def settle_sharing(
         np.maximum(pool_net, 0) + np.maximum(outside, 0).sum(axis=1),
         np.maximum(-pool_net, 0) + np.maximum(-outside, 0).sum(axis=1),
     )
+    if standing is not None:
+        contracts = contracts.plus(standing)
     return _post(import_wh, export_wh, contracts, residual_wh, settled, charges, loss_wh, loss_price_u)
 
 
@@ -243,6 +250,7 @@ def _post(
     contract_kind = _kind(n_slots, n_members, contracts.contract_u)
     contract_kind[:, n_members + RETAILER] = contracts.retailer_u
     contract_kind[:, n_members + OPERATOR] = contracts.operator_u
+    contract_kind[:, n_members + NETWORK] = contracts.network_u
     residual_kind = _kind(n_slots, n_members, residuals.amount_u)
     residual_kind[:, n_members + RETAILER] = residuals.retailer_u
     network_kind = _kind(n_slots, n_members, network)

@@ -7,10 +7,9 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from market.registry import fraction_parameter, parameter, register_strategy
-from market.strategies.base import Draws, Int, Strategy
+from market.strategies.base import Asked, Int, Strategy
 
 
 @register_strategy
@@ -26,6 +25,7 @@ class FixedMargin(Strategy):
     name: ClassVar[str] = "fixed_margin"
     summary: ClassVar[str] = "shades the limit by a fixed share; without one, takes any price"
     source: ClassVar[str] = "market-rules 3"
+    observes: ClassVar[tuple[str, ...]] = ("own limit", "price band")
 
     margin: Any = parameter(None, "share of the limit, 0 to 1; none: price taker")
 
@@ -33,13 +33,14 @@ class FixedMargin(Strategy):
         if self.margin is not None:
             object.__setattr__(self, "margin", fraction_parameter(self.name, "margin", self.margin, 0, 1))
 
-    def prices(self, limit_u: Int, buys: NDArray[np.bool_], p_min_u: Int, p_max_u: Int, draws: Draws) -> Int:
+    def prices(self, asked: Asked) -> Int:
         """Shaded limits, clipped to the band."""
+        limit_u, buys = asked.limit_u, asked.buys
         if self.margin is None:
-            return np.asarray(np.where(buys, p_max_u, p_min_u))
+            return np.asarray(np.where(buys, asked.p_max_u, asked.p_min_u))
         m: Fraction = self.margin
         peak = max(abs(int(limit_u.min())), abs(int(limit_u.max()))) if limit_u.size else 0
         size: Any = np.abs(limit_u) if peak * m.numerator < 2**62 else np.abs(limit_u).astype(object)
         shade = (-(-size * m.numerator // m.denominator)).astype(np.int64)
-        price: Int = np.clip(np.where(buys, limit_u - shade, limit_u + shade), p_min_u, p_max_u)
+        price: Int = np.clip(np.where(buys, limit_u - shade, limit_u + shade), asked.p_min_u, asked.p_max_u)
         return price

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from market.registry import register_strategy
-from market.strategies.base import Draws, Int, Strategy
+from market.strategies.base import Asked, Int, Strategy
 
 
 @register_strategy
@@ -21,6 +20,6 @@ class Truthful(Strategy):
     summary: ClassVar[str] = "asks for and offers at the true limit"
     source: ClassVar[str] = "market-rules 3"
 
-    def prices(self, limit_u: Int, buys: NDArray[np.bool_], p_min_u: Int, p_max_u: Int, draws: Draws) -> Int:
+    def prices(self, asked: Asked) -> Int:
         """The limits."""
-        return np.array(limit_u, np.int64)
+        return np.array(asked.limit_u, np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.registry import register_strategy
-from market.strategies.base import Draws, Int, Strategy
+from market.strategies.base import Asked, Int, Strategy
 
 
 @register_strategy
@@ -24,11 +24,17 @@ class ZeroIntelligenceConstrained(Strategy):
     name: ClassVar[str] = "zi_c"
     summary: ClassVar[str] = "uniformly random price between the limit and the band's end"
     source: ClassVar[str] = "Gode & Sunder 1993"
+    observes: ClassVar[tuple[str, ...]] = ("own limit", "price band")
 
-    def prices(self, limit_u: Int, buys: NDArray[np.bool_], p_min_u: Int, p_max_u: Int, draws: Draws) -> Int:
+    def prices(self, asked: Asked) -> Int:
         """Keyed draws, by floor onto the inclusive range of whole prices."""
-        low = np.where(buys, p_min_u, limit_u)
-        high = np.where(buys, limit_u, p_max_u)
-        span = high - low + 1
-        step = np.minimum(np.floor(draws() * span).astype(np.int64), span - 1)
-        return np.where(span > 0, low + step, limit_u)
+        low = np.where(asked.buys, asked.p_min_u, asked.limit_u)
+        high = np.where(asked.buys, asked.limit_u, asked.p_max_u)
+        return np.where(high >= low, draw_between(low, high, asked.draws()), asked.limit_u)
+
+
+def draw_between(low_u: Int, high_u: Int, uniform: NDArray[np.float64]) -> Int:
+    """Whole prices between two ends, both included, from uniform numbers in [0, 1)."""
+    span = high_u - low_u + 1
+    step: Int = np.minimum(np.floor(uniform * span).astype(np.int64), span - 1)
+    return low_u + step

@@ -11,10 +11,11 @@ import numpy as np
 
 from core import MarketError, ScenarioError, SlotGrid
 from market.registry import Rule, load_rule_file, make_rule, make_strategy
+from peerwatt.prepare.stages import market_levels, stages_ahead
 from peerwatt.scenario import resolve_moment
 from peerwatt.scenario.models import Building, Moment, Scenario
 from peerwatt.scenario.problems import YamlPath
-from peerwatt.system import MarketSetup, Metering
+from peerwatt.system import MarketSetup, Metering, Wires
 
 if TYPE_CHECKING:
     from grid.profiles import ProfileTable
@@ -34,22 +35,28 @@ def choose_rule(loaded: LoadedScenario, rule: str | Rule | type[Rule] | None) ->
     MarketError
         If the other rule is.
     """
-    stage = loaded.scenario.market.stages[0]
-    if rule is None or rule == stage.rule:
-        try:
-            return make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
-        except MarketError as error:
-            raise loaded.error(_place(error.message, stage.parameters), error.message, error.remedy) from error
+    last = len(loaded.scenario.market.stages) - 1
+    if rule is None or rule == loaded.scenario.market.stages[last].rule:
+        return stage_rule(loaded, last)
     return make_rule(_from_file(rule, Path.cwd()) if isinstance(rule, str) else rule)
 
 
+def stage_rule(loaded: LoadedScenario, i: int) -> Rule:
+    """The rule of stage ``i`` with its parameters; ScenarioError with the place if it is wrong."""
+    stage = loaded.scenario.market.stages[i]
+    try:
+        return make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
+    except MarketError as error:
+        place = ("market", "stages", i, *_place(error.message, stage.parameters))
+        raise loaded.error(place, error.message, error.remedy) from error
+
+
 def _place(message: str, parameters: Mapping[str, object]) -> YamlPath:
-    """Where in the scenario a rule's complaint belongs: at the parameter that it names, or at the rule."""
+    """Where in a stage a rule's complaint belongs: at the parameter that it names, or at the rule."""
     named = re.search(r"parameter (\w+)", message)
     if named is None:
-        return ("market", "stages", 0, "rule")
-    below = (named[1],) if named[1] in parameters else ()
-    return ("market", "stages", 0, "parameters", *below)
+        return ("rule",)
+    return ("parameters", *((named[1],) if named[1] in parameters else ()))
 
 
 def _from_file(rule: str, folder: Path) -> str | type[Rule]:
@@ -62,7 +69,9 @@ def _from_file(rule: str, folder: Path) -> str | type[Rule]:
     return found[0]
 
 
-def market_setup(loaded: LoadedScenario, buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule) -> MarketSetup:
+def market_setup(
+    loaded: LoadedScenario, buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule, wires: Wires | None
+) -> MarketSetup:
     """Everything the market step needs to know beside prices."""
     scenario = loaded.scenario
     groups: dict[str, tuple[Strategy, list[int]]] = {}
@@ -79,6 +88,8 @@ def market_setup(loaded: LoadedScenario, buildings: tuple[Building, ...], grid: 
 
     return MarketSetup(
         rule=rule,
+        ahead=stages_ahead(loaded, grid, rule),
+        levels=market_levels(loaded, buildings, rule, wires),
         backstop=scenario.market.backstop,
         strategies=tuple((strategy, np.array(members, np.int64)) for strategy, members in groups.values()),
         active_from=np.array([slot(b.membership.joins, 0) for b in buildings], np.int64),

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core import ScenarioError
+from peerwatt.market_wires import market_wires
 from peerwatt.prepare.assets import charger_columns, demand_columns, storage_columns
 from peerwatt.prepare.checks import check_names
 from peerwatt.prepare.market import choose_rule, market_setup, metering_setup
 from peerwatt.prepare.names import CARBON, profile_refs
+from peerwatt.prepare.origin import origin_setup
 from peerwatt.prepare.others import with_other_elements
+from peerwatt.prepare.own_terms import own_terms
 from peerwatt.prepare.static import run_static
 from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
@@ -79,24 +82,30 @@ def prepare(
             "use market.backstop: after, or give every building the same prices",
         )
     ids = tuple(b.id for b in buildings)
-    return System(
+    id_rank = np.argsort(np.argsort(np.array(ids))).astype(np.int64)
+    storage = storage_columns(scenario, buildings, grid, idle=chosen.name == NO_MARKET)
+    market = market_setup(loaded, buildings, grid, chosen, wires)
+    ready = System(
         scenario=scenario,
         grid=grid,
         building_ids=ids,
-        id_rank=np.argsort(np.argsort(np.array(ids))).astype(np.int64),
+        id_rank=id_rank,
         profiles=profiles,
         demand=demand_columns(buildings, profiles),
-        storage=storage_columns(scenario, buildings, grid, idle=chosen.name == NO_MARKET),
+        storage=storage,
         chargers=charger_columns(scenario, buildings, grid),
         community=np.array([is_community(b) for b in buildings], np.bool_),
         export_limit_wh=_export_limits(buildings, grid.hours),
         supply=supply,
-        market=market_setup(loaded, buildings, grid, chosen),
+        market=market,
+        own=own_terms(loaded, buildings, grid, (*(stage.rule for stage in market.ahead), chosen), storage),
         metering=metering_setup(scenario, buildings, grid, profiles),
         wires=wires,
+        origins=origin_setup(scenario, buildings, storage, id_rank),
         carbon_column=profiles.index_of(CARBON) if scenario.carbon.grid is not None else -1,
         static=run_static(loaded, expanded, grid, chosen, wires, profiles),
     )
+    return market_wires(ready, (*(stage.rule for stage in market.ahead), chosen))
 
 
 def _one_retailer(supply: Supply) -> bool:

@@ -14,6 +14,7 @@ from core import SlotGrid, canonical_json, file_sha256, sha256_hex
 from grid.profiles.plausible import CHECK_UNIT
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
+from peerwatt.prepare.origin import origin_names
 from peerwatt.prepare.wires import branch_infos, bus_infos
 from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.scenario import data_files, scenario_digest
@@ -67,6 +68,10 @@ def run_static(
             "doubts": [r for r in profiles.remarks() if CHECK_UNIT in r],
             "power_flow": "none" if wires is None else wires.engine,
             "network": scenario.network.source,
+            "origins": list(origin_names(scenario)),
+            "standing_contracts": [
+                {"id": c.id, "seller": c.seller, "buyer": c.buyer} for c in scenario.standing_contracts
+            ],
         },
     )
 

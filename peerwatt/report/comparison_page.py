@@ -32,8 +32,10 @@ from peerwatt.report.comparison import (
 from peerwatt.report.data import EQUIPMENT
 from peerwatt.report.figure import Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
+from peerwatt.report.paired import pairs_table
 from peerwatt.report.palette import GREY, KINDS, with_alpha
 from peerwatt.report.text import NOTHING, count, html, label, listing, money, number, plain, settings
+from peerwatt.report.uncertainty import over_buildings
 from peerwatt.report.wording import NOT_STATED, household_kind, practically_nothing, profit_or_loss
 from peerwatt.results import Run
 from peerwatt.results.record import BuildingInfo, RunStatic
@@ -103,6 +105,7 @@ def render_comparison(
         Section("table", "Key figures", kpi_table(summaries, arms)),
         Section("money", "Costs", "".join(figure_html(f) for f in money_figures)),
         Section("who", "Who gains, who loses", "".join(figure_html(f) for f in who)),
+        Section("sure", "How sure the differences are", _sure_html(summaries, arms, static.currency)),
         Section("grid", "Grid and energy", "".join(figure_html(f) for f in grid)),
         Section("arms", "The arms", _arms_html(summaries, arms)),
     ]
@@ -120,6 +123,17 @@ def render_comparison(
         figures=[*money_figures, *who, *grid],
         footer="Made by peerwatt. This page is complete in itself and loads nothing.",
     )  # fmt: skip
+
+
+def _sure_html(summaries: Sequence[Summary], arms: Sequence[str], currency: str) -> str:
+    """Costs per building under one arm less those under another, with paired tests."""
+    pairs = over_buildings(summaries, arms)
+    words = (
+        "Each building is its own control: what it pays under one arm less what it pays under the other, on average "
+        "over buildings. The interval says how far the mean may be off for buildings like these; it says nothing of "
+        "other years or other draws, which a comparison over seeds (compare --seeds) does."
+    )
+    return f"<p>{words}</p>{pairs_table([(None, p) for p in pairs], currency)}"
 
 
 def kpi_table(summaries: Sequence[Summary], arms: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,7 @@ class ReportData:
     snapshots: tuple[Snapshot, ...]
     flows_wh: Floats | None
     violations: tuple[Mapping[str, Any], ...]
+    origins: Mapping[str, Floats] = field(default_factory=dict)  # consumption per slot by origin [Wh]
 
     @property
     def currency(self) -> str:

@@ -69,6 +69,7 @@ def load_report_data(folder: Path | Run) -> ReportData:
         snapshots=_snapshots(run, slots),
         flows_wh=flows if flows.any() else None,
         violations=_violations(run),
+        origins=_origins(run),
     )
 
 
@@ -85,6 +86,15 @@ def _slots(run: Run) -> dict[str, Floats]:
         found["price"] = _trade_prices(run, len(found["price"]))
     found["price"] = np.where(found["volume_wh"] > 0, found["price"], np.nan)
     return found
+
+
+def _origins(run: Run) -> dict[str, Floats]:
+    """Consumption per slot of each origin [Wh]; empty when the run kept no such table."""
+    if "certificates" not in run.tables:
+        return {}
+    names = run.static.origins
+    wh = np.concatenate([part["consumed_wh"].to_numpy() for part in run.parts("certificates", ["consumed_wh"])])
+    return {name: wh[k :: len(names)].astype(np.float64) for k, name in enumerate(names)}
 
 
 def _trade_prices(run: Run, n: int) -> Floats:

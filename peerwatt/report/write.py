@@ -10,6 +10,7 @@ from peerwatt.report.figure import Figure
 from peerwatt.report.figures_energy import carbon, energy_figures
 from peerwatt.report.figures_market import market_figures
 from peerwatt.report.figures_network import network_figures
+from peerwatt.report.figures_origin import origins
 from peerwatt.report.figures_people import people_figures
 from peerwatt.report.load import load_report_data
 from peerwatt.report.page import Section, figure_html, page_html
@@ -53,7 +54,7 @@ def report_figures(data: ReportData) -> dict[str, list[Figure]]:
     """All figures of the report by section, in the order of the page."""
     return {
         "market": market_figures(data),
-        "energy": energy_figures(data),
+        "energy": [*energy_figures(data), origins(data)],
         "network-section": network_figures(data),
         "people": people_figures(data),
         "climate": [carbon(data)],

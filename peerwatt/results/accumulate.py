@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import RunError
+from peerwatt.results.accumulate_origin import add_origins, origin_arrays
 from peerwatt.results.record import LEDGER_KINDS, Float, Int, RunStatic, WindowRecord
 from peerwatt.results.static import slot_grid
 from peerwatt.results.violations import KINDS, find_violations
@@ -100,6 +101,10 @@ class Accumulator:
         price, priced = slot_prices(record, local_wh)
         self._add_energy(record, calendar)
         self._add_money(record, calendar)
+        for name in ("standing_wh", "standing_u"):
+            if (column := getattr(record, name)) is not None:
+                for month, part in calendar.segments():
+                    self.values[f"month_{name}"][month] += column[part].sum(axis=0)
         self._add_profiles(record, calendar, local_wh, price, priced)
         self._add_prices(local_wh, price, priced)
         self._add_exchange(record, calendar, local_wh)
@@ -107,6 +112,7 @@ class Accumulator:
         self._add_attribution(record)
         self._add_grid(record)
         self._add_violations(record)
+        add_origins(self.values, record, calendar, self.grid)
 
     def _add_energy(self, record: WindowRecord, calendar: Calendar) -> None:
         for name in BUILDING_FIELDS:
@@ -292,6 +298,8 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
     integer |= {f"month_{name}": (months,) for name in ("drawn_wh", "fed_wh", "loss_wh", "local_wh")}
     by_building = ("retail_bought_wh", "retail_sold_wh", "baseline_u", "purchase_u", "sale_u")
     integer |= {f"month_{name}": (months, b) for name in by_building}
+    if static.standing:
+        integer |= {f"month_{name}": (months, len(static.standing)) for name in ("standing_wh", "standing_u")}
     integer |= {f"profile_{name}": (months, 24) for name in (*PROFILE_FIELDS, "slots", "price_slots", "v_slots")}
     integer |= {
         "month_posting_u": (months, len(LEDGER_KINDS), a),
@@ -304,6 +312,7 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
         "branch_slots": (), "branch_histogram": (r, LOADING_BINS), "branch_violations": (r,),
         "violated_slots": (), "violations": (len(KINDS),), "worst_where": (len(KINDS), 2),
     }  # fmt: skip
+    integer |= origin_arrays(static, months)
     real: dict[str, tuple[int, ...]] = {
         f"profile_{name}": (months, 24) for name in ("price_sum", "v_min_sum", "v_mean_sum", "v_max_sum")
     }

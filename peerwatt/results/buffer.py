@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import GridError, RunError
-from peerwatt.results.record import LEDGER_KINDS, Float, Int, RunStatic, TradeColumns, WindowRecord
+from peerwatt.results.record import (
+    CERTIFICATE_ROWS,
+    LEDGER_KINDS,
+    ORIGIN_WAYS,
+    Float,
+    Int,
+    RunStatic,
+    TradeColumns,
+    WindowRecord,
+)
 
 _BUILDING_FIELDS = (
     "load_wh", "heat_pump_wh", "ev_wh", "pv_wh", "curtailed_wh", "charge_wh", "discharge_wh", "soc_wh", "import_wh",
@@ -22,6 +31,8 @@ _BUILDING_FIELDS = (
 )  # fmt: skip
 _SLOT_FIELDS = ("price_num", "price_den", "loss_wh", "exchange_wh")
 _GRID_FIELDS = ("v_pu", "branch_loading", "branch_p_kw", "losses_kw", "slack_p_kw", "carbon_kg_per_kwh")
+_ORIGIN_FIELDS = ("origin_wh", "origin_ways_wh", "certificates_wh")
+_STANDING_FIELDS = ("standing_wh", "standing_u")
 _ROWS_PER_CHUNK = 250_000
 
 
@@ -110,9 +121,28 @@ def check_record(record: WindowRecord, static: RunStatic, next_slot: int) -> Win
     values["trades"] = _check_trades(record, n_buildings)
     widths = {"v_pu": (len(static.buses),), "branch_loading": (len(static.branches),)}
     widths["branch_p_kw"] = widths["branch_loading"]
+    values |= _check_origins(record, static)
+    for name in _STANDING_FIELDS:
+        column = getattr(record, name)
+        if (column is None) != (not static.standing):
+            raise RunError(f"{name} does not fit the run's {len(static.standing)} standing contracts")
+        values[name] = None if column is None else _int(name, column, (n, len(static.standing)))
     for name in _GRID_FIELDS:
         values[name] = _finite(name, getattr(record, name), (n, *widths.get(name, ())), record.first_slot, static)
     return WindowRecord(**values)
+
+
+def _check_origins(record: WindowRecord, static: RunStatic) -> dict[str, Int | None]:
+    """The origin columns: there whenever the run follows origins, whole and never negative."""
+    n, buildings, size = record.n_slots, len(static.buildings), len(static.origins)
+    shapes = ((n, buildings, size), (n, buildings, len(ORIGIN_WAYS)), (n, len(CERTIFICATE_ROWS), size))
+    found: dict[str, Int | None] = {}
+    for name, shape in zip(_ORIGIN_FIELDS, shapes, strict=True):
+        column = getattr(record, name)
+        if (column is None) != (size == 0):
+            raise RunError(f"{name} is {'missing' if size else 'given'}, but the run has {size} origins")
+        found[name] = None if column is None else _not_negative(name, _int(name, column, shape), record.first_slot)
+    return found
 
 
 def _int(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> Int:
@@ -176,7 +206,7 @@ def _slice(record: WindowRecord, at: int, n: int) -> WindowRecord:
     values["first_slot"], values["n_slots"] = first, n
     values["postings_u"] = {kind: column[at : at + n] for kind, column in record.postings_u.items()}
     values["trades"] = TradeColumns(**{f.name: getattr(record.trades, f.name)[low:high] for f in fields(TradeColumns)})
-    for name in _GRID_FIELDS:
+    for name in (*_GRID_FIELDS, *_ORIGIN_FIELDS, *_STANDING_FIELDS):
         values.setdefault(name, None)
     return WindowRecord(**values)
 
@@ -189,7 +219,7 @@ def _join(records: list[WindowRecord]) -> WindowRecord:
         columns = [getattr(record, field.name) for record in records]
         if isinstance(columns[0], np.ndarray):
             values[field.name] = np.concatenate(columns)
-    for name in _GRID_FIELDS:
+    for name in (*_GRID_FIELDS, *_ORIGIN_FIELDS, *_STANDING_FIELDS):
         missing = [getattr(record, name) is None for record in records]
         if any(missing) and not all(missing):
             raise RunError(f"{name} is missing in some windows and present in others")

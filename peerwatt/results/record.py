@@ -17,6 +17,13 @@ LEDGER_KINDS = ("contract", "residual", "network", "levies", "losses")
 """Kinds of posting in a slot. Each sums to zero over all accounts in every slot."""
 
 
+CERTIFICATE_ROWS = ("opened", "made", "supplied", "consumed", "exported", "lost", "held", "passed")
+"""What becomes of certificates in a slot; see the table ``certificates``."""
+
+ORIGIN_WAYS = ("own", "battery", "neighbours")
+"""Ways by which consumption was met; the supplier did the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class TradeColumns:
     """Trades of a window, one row each, ordered by slot.
@@ -72,6 +79,11 @@ class WindowRecord:
     slack_p_kw: Float | None  # (S,) + draws from the grid above
     carbon_kg_per_kwh: Float | None  # (S,) of grid supply
     undelivered_wh: Int  # (S, B) energy an EV lacked, booked at its departure slot
+    origin_wh: Int | None = None  # (S, B, O) consumption by origin; None: origins are not followed
+    origin_ways_wh: Int | None = None  # (S, B, 3) of it from own generation, own battery, neighbours
+    standing_wh: Int | None = None  # (S, C) delivered under each standing contract, within bought_wh and sold_wh
+    standing_u: Int | None = None  # (S, C) what its buyer paid its seller, within postings_u; None: there are none
+    certificates_wh: Int | None = None  # (S, 8, O) the district's certificates, rows as CERTIFICATE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,20 @@ class RunStatic:
     notices: tuple[str, ...]  # attribution of the data used
     remarks: tuple[str, ...]  # sentences a reader must know (gaps filled, hourly data, averaging ...)
     options: dict[str, object]  # resolved settings the results need (billing period, vat per building ...)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins that energy can have; empty where the run does not follow them."""
+        names = self.options.get("origins", ())
+        return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+    @property
+    def standing(self) -> tuple[tuple[str, int, int], ...]:
+        """Standing contracts: id, column of the seller, column of the buyer; in the order of the scenario."""
+        listed = self.options.get("standing_contracts", ())
+        rows = listed if isinstance(listed, list | tuple) else ()
+        place = {b.id: i for i, b in enumerate(self.buildings)}
+        return tuple((str(row["id"]), place[row["seller"]], place[row["buyer"]]) for row in rows)
 
     @property
     def accounts(self) -> tuple[str, ...]:

@@ -227,6 +227,39 @@ _VIOLATIONS = TableSchema(
     ),
 )
 
+_ORIGIN = Column("origin", "category", "", "origin of the energy, as in the summary's `origin`")
+
+_CERTIFICATES = TableSchema(
+    "certificates",
+    "one origin in one slot, for the whole district: held before + opened + made + supplied = "
+    "consumed + exported + lost + held",
+    "slot, then origins in the order of the summary",
+    (
+        _SLOT,
+        _ORIGIN,
+        _wh("opened_wh", "found in batteries: what stood there before the run, or a device says it holds"),
+        _wh("made_wh", "generated in the district: certificates created"),
+        _wh("supplied_wh", "delivered by suppliers, network losses included"),
+        _wh("consumed_wh", "consumed by loads, heat pumps and cars: certificates cancelled"),
+        _wh("exported_wh", "fed in and taken by the retailer: certificates handed on"),
+        _wh("lost_wh", "lost in batteries and in the network"),
+        _wh("held_wh", "in batteries at the slot's end"),
+        _wh("passed_wh", "handed from neighbour to neighbour, in none of the other columns"),
+    ),
+)
+
+_ORIGINS = TableSchema(
+    "origins",
+    "one origin of what one building consumed in one slot; rows of nothing are left out",
+    "slot, then building in scenario order, then origins in the order of the summary",
+    (
+        _SLOT,
+        _BUILDING,
+        _ORIGIN,
+        _wh("consumed_wh", "consumed; over all origins the sum of load, heat pump and car"),
+    ),
+)
+
 _LINES = (
     ("local_bought", "energy bought from neighbours"),
     ("local_sold", "energy sold to neighbours"),
@@ -261,7 +294,19 @@ _BILLS = TableSchema(
 )
 
 TABLES: dict[str, TableSchema] = {
-    schema.name: schema for schema in (_SLOTS, _BUILDINGS, _TRADES, _BUSES, _BRANCHES, _LEDGER, _VIOLATIONS, _BILLS)
+    schema.name: schema
+    for schema in (
+        _SLOTS,
+        _BUILDINGS,
+        _TRADES,
+        _BUSES,
+        _BRANCHES,
+        _LEDGER,
+        _VIOLATIONS,
+        _CERTIFICATES,
+        _ORIGINS,
+        _BILLS,
+    )
 }
 """Every table a run folder may hold."""
 

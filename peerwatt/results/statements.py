@@ -18,6 +18,7 @@ from core import RunError, round_half_even
 from peerwatt.results import layout
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.statement_page import PAGE
+from peerwatt.results.statements_origin import origin_tables
 
 if TYPE_CHECKING:
     from peerwatt.results.run import Run
@@ -151,7 +152,7 @@ class _Maker:
             building.id,
             f"Electricity statement of {building.id}, {self._span()}",
             self._intro(building),
-            (self._bill(i), self._prices(i), *self._neighbours(i)),
+            (self._bill(i), self._prices(i), *self._standing(i), *self._neighbours(i), *self._origin(i)),
             self._notes(building),
         )
 
@@ -261,6 +262,28 @@ class _Maker:
         sentence = "Your energy and its average price before network charges and taxes."
         return Section("Your energy", sentence, ("", "Energy [kWh]", f"Amount [{unit}]", f"Price [{unit}/kWh]"), rows)
 
+    def _standing(self, i: int) -> list[Section]:
+        """The building's standing contracts, a line each; contained in what neighbours delivered and were paid."""
+        unit = self.static.currency
+        rows = []
+        for k, (name, seller, buyer) in enumerate(self.static.standing):
+            if i not in (seller, buyer):
+                continue
+            wh = int(self.values["month_standing_wh"][:, k].sum())
+            paid = int(self.values["month_standing_u"][:, k].sum())
+            gives = i == seller
+            other = self.static.buildings[buyer if gives else seller].id
+            words = f"{name}: {'to' if gives else 'from'} {other}"
+            rows.append((words, _kwh(wh), _money(-paid if gives else paid), _price(paid, wh)))
+        if not rows:
+            return []
+        sentence = (
+            "Settled before the market, at their own price. These lines are part of what you bought from and sold to "
+            "neighbours above."
+        )
+        header = ("Contract", "Energy [kWh]", f"Amount [{unit}]", f"Price [{unit}/kWh]")
+        return [Section("Your standing contracts", sentence, header, tuple(rows))]
+
     def _neighbours(self, i: int) -> list[Section]:
         """Who delivered to and bought from the building: exact where the rule has pairs, else an attribution."""
         flow = self.values["attribution_wh"]
@@ -294,6 +317,10 @@ class _Maker:
     def _neighbour(self, name: str, wh: float, amount_u: int | None) -> tuple[str, ...]:
         cells = (name, _kwh(wh))
         return cells if amount_u is None else (*cells, _money(amount_u), _price(amount_u, wh))
+
+    def _origin(self, i: int) -> list[Section]:
+        """By which way the building's electricity came, and how it was made."""
+        return [Section(*table) for table in origin_tables(self.static, self.values, i)]
 
     def _notes(self, building: BuildingInfo) -> tuple[str, ...]:
         unit = self.static.currency

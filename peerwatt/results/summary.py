@@ -17,6 +17,7 @@ from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.remarks import readable_remarks
 from peerwatt.results.schemas import FORMAT
 from peerwatt.results.static import slot_grid
+from peerwatt.results.summary_origin import LOCAL, origin_summary
 from peerwatt.results.violations import KINDS
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
         "prices": _prices(static, values, undefined),
         "grid": _grid(static, values),
         "violations": _violations(static, values),
+        "origin": origin_summary(static, values, undefined),
         "carbon": _carbon(static, values, undefined),
         "money": _money(static, values, bills, actual, baseline),
         "savings": _savings(static, values, actual, baseline, undefined),
@@ -344,6 +346,9 @@ def _buildings(static: RunStatic, values: Values, actual: list[int], baseline: l
     demand = sum(sums[name] for name in ("load_wh", "heat_pump_wh", "ev_wh", "charge_wh"))
     generation = sums["pv_wh"] + sums["discharge_wh"]
     counted = set(counted_members(static, values))
+    here = [k for k, name in enumerate(static.origins) if name.startswith(LOCAL)]
+    local = values["month_origin"][:, :, here].sum(axis=(0, 2))
+    used = values["month_origin"].sum(axis=(0, 2))
     block: Block = {}
     for i, building in enumerate(static.buildings):
         alone = int(values["alone_wh"][i])
@@ -360,6 +365,7 @@ def _buildings(static: RunStatic, values: Values, actual: list[int], baseline: l
             **{name.replace("_wh", "_kwh"): _kwh(column[i]) for name, column in sums.items()},
             "self_consumption": alone / int(generation[i]) if generation[i] else None,
             "self_sufficiency": alone / int(np.asarray(demand)[i]) if np.asarray(demand)[i] else None,
+            "local_share": int(local[i]) / int(used[i]) if used[i] else None,
         }
     return block
 

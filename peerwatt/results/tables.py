@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from peerwatt.results.record import LEDGER_KINDS, RunStatic, WindowRecord
+from peerwatt.results.record import CERTIFICATE_ROWS, LEDGER_KINDS, RunStatic, WindowRecord
 from peerwatt.results.schemas import TABLES, TableSchema
 from peerwatt.results.static import slot_grid
 from peerwatt.results.violations import KINDS, contributors, find_violations
@@ -215,6 +215,32 @@ def violations_columns(record: WindowRecord, static: RunStatic) -> Columns | Non
     }
 
 
+def certificates_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``certificates``; None where origins are not followed."""
+    if record.certificates_wh is None:
+        return None
+    slot, origin = _slot_by(record, list(static.origins))
+    rows = enumerate(CERTIFICATE_ROWS)
+    return {"slot": slot, "origin": origin} | {f"{r}_wh": record.certificates_wh[:, k].ravel() for k, r in rows}
+
+
+def origins_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``origins``; None where origins are not followed."""
+    if record.origin_wh is None:
+        return None
+    _, buildings, size = record.origin_wh.shape
+    flat = record.origin_wh.ravel()
+    at = np.flatnonzero(flat)
+    place, origin = np.divmod(at, size)
+    slot, building = np.divmod(place, buildings)
+    return {
+        "slot": (slot + record.first_slot).astype(np.int32),
+        "building": Codes(building.astype(np.int32), [b.id for b in static.buildings]),
+        "origin": Codes(origin.astype(np.int32), list(static.origins)),
+        "consumed_wh": flat[at],
+    }
+
+
 COLUMNS: dict[str, Callable[[WindowRecord, RunStatic], Columns | None]] = {
     "slots": slots_columns,
     "buildings": buildings_columns,
@@ -223,5 +249,7 @@ COLUMNS: dict[str, Callable[[WindowRecord, RunStatic], Columns | None]] = {
     "branches": branches_columns,
     "ledger": ledger_columns,
     "violations": violations_columns,
+    "certificates": certificates_columns,
+    "origins": origins_columns,
 }
 """Table -> its columns from a chunk of slots; None where the run has no such table."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import keyed_generator
+from market.certificates import PPM, EnergyFlows, LocalTrades, OriginSetup, trace
 from market.settlement.bills import Bills
 from peerwatt.results.record import (
     LEDGER_KINDS,
@@ -61,7 +62,8 @@ def made_up_static(
         run_id="0123456789abcdef", name="made-up", title="A made-up district", seed=7, currency="EUR", zone=zone,
         start_utc=start_utc, slot_s=slot_s, n_slots=n_slots, rule="pair_price" if pairs else "uniform_price",
         rule_parameters={"k": "1/2"}, meter_based=False, pairs=pairs, phases=1, buildings=buildings, buses=buses,
-        branches=lines + transformer, notices=("Made-up data.",), remarks=("Nothing here is real.",), options={},
+        branches=lines + transformer, notices=("Made-up data.",), remarks=("Nothing here is real.",),
+        options={"origins": ["local_solar", "grid", "wind", "unknown"]},
     )  # fmt: skip
 
 
@@ -123,12 +125,31 @@ def _whole_run(static: RunStatic) -> WindowRecord:
     traded = bought.sum(axis=1) > 0
     baseline = (imports * (RETAIL_U + NETWORK_U + LEVIES_U) - exports * FEED_IN_U) // 1000
     grid = _grid(static, rng, net, exchange)
+    traced = _origins(static, energies, loss)
     one = traded & (not static.pairs)
     return WindowRecord(
         first_slot=0, n_slots=s, **energies, active=active, price_num=np.where(one, price, 0),
         price_den=np.ones(s, np.int64), has_price=one, trades=trades, postings_u=postings, baseline_u=baseline,
-        loss_wh=loss, exchange_wh=exchange, carbon_kg_per_kwh=0.3 + 0.1 * np.sin(hour), **grid,
+        loss_wh=loss, exchange_wh=exchange, **traced, carbon_kg_per_kwh=0.3 + 0.1 * np.sin(hour), **grid,
     )  # fmt: skip
+
+
+def _origins(static: RunStatic, e: dict[str, Int], loss_wh: Int) -> dict[str, Any]:
+    """Origins of the made-up energies: half of what the grid supplies is wind, local energy goes through a pool."""
+    b = len(static.buildings)
+    mix = np.tile(np.array([0, PPM // 2, PPM // 2, 0]), (b + 1, 1))
+    store = np.where([x.battery_kwh > 0 for x in static.buildings], np.arange(b), -1)
+    store[store >= 0] = np.arange(np.count_nonzero(store >= 0))
+    setup = OriginSetup(static.origins, np.zeros(b, np.int64), mix, 3, store, np.arange(b))
+    charge, discharge = (e[name] * (store >= 0) for name in ("charge_wh", "discharge_wh"))
+    flows = EnergyFlows(
+        e["load_wh"] + e["heat_pump_wh"] + e["ev_wh"], e["pv_wh"], charge, discharge, charge, discharge,
+        np.zeros_like(charge), e["soc_wh"], e["bought_wh"], e["sold_wh"], loss_wh, LocalTrades.none(),
+    )  # fmt: skip
+    traced, _ = trace(setup, setup.initial(), flows)
+    return {
+        "origin_wh": traced.consumed_wh, "origin_ways_wh": traced.ways_wh, "certificates_wh": traced.account_wh
+    }  # fmt: skip
 
 
 def _trade(static: RunStatic, want: Int, have: Int) -> tuple[TradeColumns, Int, Int, Int, Int]:

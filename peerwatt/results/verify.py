@@ -6,7 +6,7 @@ The laws are checked between tables, so that a change is found even where the ma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,26 @@ from numpy.typing import NDArray
 
 from core import RunError, file_sha256
 from peerwatt.results import layout
+from peerwatt.results.checking import (
+    MOST_PER_CHECK,
+    Ints,
+    NothingToCheckError,
+    Problem,
+    dense_parts,
+    needs,
+    numpy_column,
+    where,
+)
 from peerwatt.results.manifest import listed_files, read_manifest
 from peerwatt.results.parts import count_rows
 from peerwatt.results.record import LEDGER_KINDS
 from peerwatt.results.run import Run
 from peerwatt.results.schemas import TABLES
 from peerwatt.results.tables import POOL
+from peerwatt.results.verify_origin import check_certificates, check_consumption
 
 _SUMMED = ("load_wh", "heat_pump_wh", "ev_wh", "pv_wh", "curtailed_wh", "charge_wh", "discharge_wh", "import_wh",
            "export_wh")  # fmt: skip
-_MOST_PER_CHECK = 5
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that does not hold: which check, in which file, and what."""
-
-    check: str
-    file: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.check}: {self.file}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +85,8 @@ def verify_run(folder: str | Path) -> VerifyReport:
         ("trades of every member and slot sum to its contract postings", _check_trades),
         ("stored energy follows charging and discharging", _check_batteries),
         ("voltages and loadings of slots are the extremes of buses and branches", _check_grid),
+        ("every consumed Wh has an origin: origins of every building sum to its consumption", check_consumption),
+        ("certificates created are those cancelled, held, handed on or lost, once each", check_certificates),
     )
     unreadable: set[str] = set()
     for name, step in steps:
@@ -105,7 +103,7 @@ def _collect(run: Run, found: Iterator[Problem]) -> list[Problem] | None:
     problems: list[Problem] = []
     try:
         problems.extend(found)
-    except _NothingToCheckError:
+    except NothingToCheckError:
         return None
     except (RunError, ValueError, KeyError, TypeError, IndexError) as error:
         # checks that read the same file fail alike, each in its own words: the file tells that it is one problem
@@ -113,15 +111,6 @@ def _collect(run: Run, found: Iterator[Problem]) -> list[Problem] | None:
         named = [name for name in listed_files(run.folder) if name in reason]
         problems.append(Problem("reading", max(named, key=len, default=reason), reason))
     return problems
-
-
-class _NothingToCheckError(Exception):
-    pass
-
-
-def _needs(run: Run, *tables: str) -> None:
-    if not set(tables) <= set(run.tables):
-        raise _NothingToCheckError
 
 
 def _check_hashes(run: Run) -> Iterator[Problem]:
@@ -152,6 +141,7 @@ def _check_rows(run: Run) -> Iterator[Problem]:
         "ledger": len(static.accounts),
         "buses": len(static.buses),
         "branches": len(static.branches),
+        "certificates": len(static.origins),
     }
     claimed = read_manifest(run.folder)["tables"]
     for name in TABLES:
@@ -164,48 +154,21 @@ def _check_rows(run: Run) -> Iterator[Problem]:
             yield Problem("rows", f"{name}.parquet", f"{sum(parts)} rows, expected {static.n_slots * dense[name]}")
 
 
-def _dense_parts(
-    run: Run, table: str, columns: Sequence[str], width: int
-) -> Iterator[tuple[str, Ints, dict[str, NDArray[Any]]]]:
-    """Parts of a dense table: file name, slots (n,), columns as (n, width); checks that no row is missing."""
-    first = 0
-    names = [p.relative_to(run.folder).as_posix() for p in layout.part_files(run.folder, table)]
-    for name, part in zip(names, run.parts(table, ["slot", *columns]), strict=True):
-        slot = _numpy(part, "slot")
-        n = len(slot) // width
-        expected = np.repeat(np.arange(first, first + n), width)
-        if len(slot) != n * width or not np.array_equal(slot, expected):
-            raise RunError(f"{name}: rows are missing or out of order from slot {first} on")
-        yield name, np.arange(first, first + n), {c: _numpy(part, c).reshape(n, width) for c in columns}
-        first += n
-
-
-def _numpy(part: Any, column: str) -> NDArray[Any]:
-    return np.asarray(part.column(column).to_numpy())
-
-
-def _where(
-    check: str, name: str, slots: Ints, wrong: NDArray[Any], text: str, values: NDArray[Any]
-) -> Iterator[Problem]:
-    for i in np.flatnonzero(wrong)[:_MOST_PER_CHECK]:
-        yield Problem(check, name, f"slot {slots[i]}: {text.format(values[i])}")
-
-
 def _check_ledger(run: Run) -> Iterator[Problem]:
-    _needs(run, "ledger")
+    needs(run, "ledger")
     columns = [f"{kind}_u" for kind in LEDGER_KINDS]
-    for name, slots, values in _dense_parts(run, "ledger", columns, len(run.static.accounts)):
+    for name, slots, values in dense_parts(run, "ledger", columns, len(run.static.accounts)):
         for kind, column in values.items():
             total = column.sum(axis=1)
-            yield from _where("ledger", name, slots, total != 0, f"{kind} sums to {{}} micro-currency, not to 0", total)
+            yield from where("ledger", name, slots, total != 0, f"{kind} sums to {{}} micro-currency, not to 0", total)
 
 
 def _check_sums(run: Run) -> Iterator[Problem]:
-    _needs(run, "ledger")
+    needs(run, "ledger")
     static, summary = run.static, run.summary
     n = len(static.buildings)
     totals = np.zeros((len(LEDGER_KINDS), len(static.accounts)), np.int64)
-    for _, _, values in _dense_parts(run, "ledger", [f"{k}_u" for k in LEDGER_KINDS], len(static.accounts)):
+    for _, _, values in dense_parts(run, "ledger", [f"{k}_u" for k in LEDGER_KINDS], len(static.accounts)):
         totals += np.array([column.sum(axis=0) for column in values.values()])
     accounts = summary["money"]["accounts"]
     sums = {account: totals[:, n + i] for i, account in enumerate(static.accounts[n:])}
@@ -256,15 +219,15 @@ def _check_bills(run: Run, postings: Ints) -> Iterator[Problem]:
 
 
 def _check_energy(run: Run) -> Iterator[Problem]:
-    _needs(run, "slots")
+    needs(run, "slots")
     names = ["import_wh", "export_wh", "loss_wh", "exchange_wh", "local_wh", *_SUMMED[:-2]]
-    slots_parts = _dense_parts(run, "slots", names, 1)
+    slots_parts = dense_parts(run, "slots", names, 1)
     if "buildings" not in run.tables:
         for name, slots, v in slots_parts:
             yield from _balance(name, slots, {c: x[:, 0] for c, x in v.items()})
         return
     columns = [*_SUMMED, "bought_wh", "sold_wh"]
-    buildings_parts = _dense_parts(run, "buildings", columns, len(run.static.buildings))
+    buildings_parts = dense_parts(run, "buildings", columns, len(run.static.buildings))
     for (name, slots, v), (file, _, b) in zip(slots_parts, buildings_parts, strict=True):
         row = {c: x[:, 0] for c, x in v.items()}
         yield from _balance(name, slots, row)
@@ -272,15 +235,15 @@ def _check_energy(run: Run) -> Iterator[Problem]:
         for column in _SUMMED:
             gap = sums[column] - row[column]
             text = f"buildings' {column} and that of slots differ by {{}} Wh"
-            yield from _where("energy", file, slots, gap != 0, text, gap)
+            yield from where("energy", file, slots, gap != 0, text, gap)
         for column in ("bought_wh", "sold_wh"):
             gap = sums[column] - row["local_wh"]
-            yield from _where("energy", file, slots, gap != 0, f"{column} differs from local_wh by {{}} Wh", gap)
+            yield from where("energy", file, slots, gap != 0, f"{column} differs from local_wh by {{}} Wh", gap)
 
 
 def _balance(name: str, slots: Ints, v: dict[str, Ints]) -> Iterator[Problem]:
     gap = v["import_wh"] - v["export_wh"] + v["loss_wh"] - v["exchange_wh"]
-    yield from _where("energy", name, slots, gap != 0, "imports - exports + losses differ from exchange by {} Wh", gap)
+    yield from where("energy", name, slots, gap != 0, "imports - exports + losses differ from exchange by {} Wh", gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +280,7 @@ def _trade_parts(run: Run) -> Iterator[_Trades]:
                 raise RunError(f"{name}: the run has no building {unknown[0]}")
             index = np.array([place[x] for x in names], np.int64)
             sides.append(index[coded.indices.to_numpy()] if len(part) else np.zeros(0, np.int64))
-        slot, *rest = (_numpy(part, c).astype(np.int64) for c in (columns[0], *columns[3:]))
+        slot, *rest = (numpy_column(part, c).astype(np.int64) for c in (columns[0], *columns[3:]))
         yield _Trades(name, slot, sides[0], sides[1], *rest)
 
 
@@ -326,7 +289,7 @@ def _check_prices(run: Run) -> Iterator[Problem]:
 
     Products may wrap around: that the floats agree too makes the wrapped difference the true one.
     """
-    _needs(run, "trades")
+    needs(run, "trades")
     for t in _trade_parts(run):
         due = t.e_wh.astype(np.float64) * t.price_num / t.price_den / 1000
         unit = t.price_den * 1000
@@ -335,7 +298,7 @@ def _check_prices(run: Run) -> Iterator[Problem]:
         rounded = (off < unit) | ((off == unit) & (t.amount_u % 2 == 0))
         exact = (off == 0) | (t.e_wh == 0)  # a correction of rounding without energy has no price
         wrong = np.where(t.pool, ~exact | (far & (t.e_wh != 0)), ~rounded | far)
-        yield from _where(
+        yield from where(
             "trades", t.name, t.slot, wrong, "a trade's amount {} is not its price times its energy", t.amount_u
         )
 
@@ -345,11 +308,11 @@ def _check_trades(run: Run) -> Iterator[Problem]:
 
     Deals of pairs with a retailer in the book are no rows of ``trades``: slots with such deals are left out.
     """
-    _needs(run, "trades", "ledger")
+    needs(run, "trades", "ledger")
     static = run.static
     n = len(static.buildings)
     retailer = static.accounts.index("retailer")
-    ledger = _dense_parts(run, "ledger", ["contract_u"], len(static.accounts))
+    ledger = dense_parts(run, "ledger", ["contract_u"], len(static.accounts))
     for (_, slots, posted), t in zip(ledger, _trade_parts(run), strict=True):
         row = t.slot - slots[0] if len(slots) else t.slot
         if len(row) and (row.min() < 0 or row.max() >= len(slots)):
@@ -363,7 +326,7 @@ def _check_trades(run: Run) -> Iterator[Problem]:
         gap = column[:, :n] - np.rint(total).astype(np.int64).reshape(-1, n)
         if static.pairs:
             gap[column[:, retailer] != 0] = 0
-        for i, member in np.argwhere(gap)[:_MOST_PER_CHECK]:
+        for i, member in np.argwhere(gap)[:MOST_PER_CHECK]:
             who = static.buildings[member].id
             yield Problem("trades", t.name, f"slot {slots[i]}: the ledger's contract_u of {who} and the sum of its "
                           f"trades differ by {gap[i, member]} micro-currency")  # fmt: skip
@@ -371,10 +334,10 @@ def _check_trades(run: Run) -> Iterator[Problem]:
 
 def _check_batteries(run: Run) -> Iterator[Problem]:
     """A store gains at most what is charged and loses at least what is discharged; efficiencies are not known here."""
-    _needs(run, "buildings")
+    needs(run, "buildings")
     buildings = run.static.buildings
     before: Ints | None = None
-    for name, slots, v in _dense_parts(run, "buildings", ["soc_wh", "charge_wh", "discharge_wh"], len(buildings)):
+    for name, slots, v in dense_parts(run, "buildings", ["soc_wh", "charge_wh", "discharge_wh"], len(buildings)):
         most = v["soc_wh"] + v["charge_wh"] - v["discharge_wh"]  # at the slot's end
         if len(most) == 0:
             continue
@@ -382,7 +345,7 @@ def _check_batteries(run: Run) -> Iterator[Problem]:
         start = np.vstack([first, most[:-1]])
         above = v["soc_wh"] - start
         before = most[-1]
-        for i, k in np.argwhere((above > 1) | (v["soc_wh"] < 0))[:_MOST_PER_CHECK]:
+        for i, k in np.argwhere((above > 1) | (v["soc_wh"] < 0))[:MOST_PER_CHECK]:
             yield Problem("batteries", name, f"slot {slots[i]}: {buildings[k].id} stores {v['soc_wh'][i, k]} Wh, "
                           f"{above[i, k]} Wh more than was there and was charged")  # fmt: skip
 
@@ -399,20 +362,20 @@ def _check_grid(run: Run) -> Iterator[Problem]:
         ("branches", "loading", "max_line_loading", lines, np.max),
         ("branches", "loading", "max_transformer_loading", transformers, np.max),
     )
-    _needs(run, "slots")
+    needs(run, "slots")
     present = [e for e in extremes if e[0] in run.tables and len(e[3])]
     if not present:
-        raise _NothingToCheckError
+        raise NothingToCheckError
     for table in dict.fromkeys(e[0] for e in present):
         wanted = [e for e in present if e[0] == table]
-        parts = _dense_parts(run, table, [wanted[0][1]], len(getattr(static, table)))
-        claims = _dense_parts(run, "slots", [e[2] for e in wanted], 1)
+        parts = dense_parts(run, table, [wanted[0][1]], len(getattr(static, table)))
+        claims = dense_parts(run, "slots", [e[2] for e in wanted], 1)
         for (name, slots, values), (_, _, claimed) in zip(parts, claims, strict=True):
             for _, column, stated, chosen, extreme in wanted:
                 found = extreme(values[column][:, chosen], axis=1)
                 told = claimed[stated][:, 0]
                 wrong = (found != told) & ~(np.isnan(found) & np.isnan(told))
-                yield from _where("grid", name, slots, wrong, f"{stated} of slots is not the {{:.6g}} here", found)
+                yield from where("grid", name, slots, wrong, f"{stated} of slots is not the {{:.6g}} here", found)
 
 
 def report_json(report: VerifyReport) -> bytes:

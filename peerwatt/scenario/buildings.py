@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from peerwatt.scenario.assets import Asset, AssetKind, BatteryAsset, EvAsset, PvAsset
-from peerwatt.scenario.base import BusName, Id, Model, Moment, NotNegative, Share
+from peerwatt.scenario.base import BusName, Id, Model, Moment, NotNegative, Price, Share
+from peerwatt.scenario.own_terms import OwnTerms
 from peerwatt.scenario.supply import Fill, Sign, SkipRows, Stamp
 
 
@@ -54,6 +55,11 @@ class BuildingLike(Model):
     household: Household = Field(Household(), description="attributes for the report on who gains and who loses")
     membership: Membership = Field(Membership(), description="when it takes part in the market")
     strategy: Strategy | None = Field(None, description="default: strategies.by_building, then strategies.default")
+    terms: OwnTerms = Field(OwnTerms(), description="its own terms: what the market may do with its energy")
+    energy_class: str | None = Field(None, description="class of the energy that it sells, for rules that know classes")
+    class_premiums_per_kwh: dict[str, Price] = Field(
+        default_factory=dict, description="what it pays beyond its limit price, by class of energy, currency per kWh"
+    )
     plant: Literal["model", "emulated"] = Field("model", description="what stands for it: arrays, or emulated devices")
     assets: tuple[Asset, ...] = Field((), description="what consumes, generates and stores there")
 
@@ -165,6 +171,7 @@ class Placement(Model):
     contract: str | None = Field(None, description="contract that they get instead of theirs")
     strategy: Strategy | None = Field(None, description="strategy that they get instead of theirs")
     membership: Membership | None = Field(None, description="membership that they get instead of theirs")
+    terms: OwnTerms | None = Field(None, description="own terms that they get instead of theirs")
     export_limit_kw: NotNegative | None = Field(None, description="export limit that they get instead of theirs")
     plant: Literal["model", "emulated"] | None = Field(None, description="plant that they get instead of theirs")
     share: Share = Field(1.0, description="share of the eligible buildings with a load, rounded to whole buildings")
@@ -178,10 +185,12 @@ class Placement(Model):
 
     @model_validator(mode="after")
     def _places_something(self) -> Placement:
-        given = (self.asset, self.contract, self.strategy, self.membership, self.export_limit_kw, self.plant)
+        given = (
+            self.asset, self.contract, self.strategy, self.membership, self.terms, self.export_limit_kw, self.plant
+        )  # fmt: skip
         if all(x is None for x in given) and not self.remove:
             raise ValueError(
-                "name at least one of asset, remove, contract, strategy, membership, export_limit_kw, plant"
+                "name at least one of asset, remove, contract, strategy, membership, terms, export_limit_kw, plant"
             )
         if self.size_spread and self.asset is None:
             raise ValueError("size_spread needs an asset whose size can vary")

@@ -7,7 +7,7 @@ Read the parts in `supply` (series, contracts), `assets` and `buildings`; this f
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,9 @@ from peerwatt.scenario.buildings import (
     Placement,
     Strategy,
 )
+from peerwatt.scenario.market import Deadline, ForecastModel, Level, Market, Stage
+from peerwatt.scenario.origin import Origin
+from peerwatt.scenario.own_terms import OptOut, OwnTerms, StandingContract
 from peerwatt.scenario.supply import (
     Contract,
     ContractTerms,
@@ -69,15 +72,18 @@ __all__ = [
     "Contract",
     "ContractTerms",
     "Controllers",
+    "Deadline",
     "EvAsset",
     "EvSession",
     "EvSessions",
     "FolderBuildings",
     "FolderColumn",
+    "ForecastModel",
     "HeatPumpAsset",
     "Household",
     "HouseholdMix",
     "Id",
+    "Level",
     "LoadAsset",
     "Market",
     "Membership",
@@ -87,6 +93,7 @@ __all__ = [
     "NetworkCharges",
     "NetworkModel",
     "NotNegative",
+    "Origin",
     "Outputs",
     "Placement",
     "Positive",
@@ -98,6 +105,7 @@ __all__ = [
     "Settlement",
     "Share",
     "Stage",
+    "StandingContract",
     "Strategies",
     "Strategy",
     "Table",
@@ -111,9 +119,11 @@ __all__ = [
 FORMAT = 1
 """Version of the scenario format that this code reads without migration."""
 
-Table = Literal["slots", "buildings", "trades", "buses", "branches", "ledger", "violations"]
+Table = Literal[
+    "slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates", "origins"
+]
 
-TABLES: tuple[Table, ...] = ("slots", "buildings", "trades", "buses", "branches", "ledger", "violations")
+TABLES: tuple[Table, ...] = get_args(Table)
 
 
 class NetworkModel(Model):
@@ -151,23 +161,6 @@ class TimeSpan(Model):
         if 60 % self.slot_minutes and self.slot_minutes % 60:
             raise ValueError("slot_minutes must divide 60 or be a multiple of 60")
         return self
-
-
-class Stage(Model):
-    """One stage of the market."""
-
-    name: Id = Field("spot", description="name of the stage")
-    rule: str = Field("uniform_price", description="name of the market rule; `peerwatt rules` lists them")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="parameters of the rule, by name")
-
-
-class Market(Model):
-    """The market: its stages, and how the retailer stands behind it."""
-
-    stages: tuple[Stage, ...] = Field((Stage(),), min_length=1, max_length=1, description="one stage in this version")
-    backstop: Literal["after", "in_book"] = Field(
-        "after", description="whether the retailer takes the remainder after the market, or stands in the book"
-    )
 
 
 class Strategies(Model):
@@ -235,7 +228,11 @@ class Scenario(Model):
     household_mix: HouseholdMix | None = Field(None, description="household attributes drawn by seed")
     market: Market = Field(Market(), description="the market and its rule")
     strategies: Strategies = Field(Strategies(), description="who bids how")
+    standing_contracts: tuple[StandingContract, ...] = Field(
+        (), description="between members, settled before each slot's market, in this order"
+    )
     controllers: Controllers = Field(Controllers(), description="what drives batteries and cars")
     settlement: Settlement = Field(Settlement(), description="deviations, losses")
     carbon: Carbon = Field(Carbon(), description="carbon intensity of the grid's supply")
+    origin: Origin = Field(Origin(), description="suppliers' mixes, and how certificates of origin travel")
     outputs: Outputs = Field(Outputs(), description="what is written")

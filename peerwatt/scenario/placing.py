@@ -79,7 +79,7 @@ def _given(building: Building, i: int, placement: Placement, seed: int) -> Build
         assets = (*assets, sized(placement.asset, factor))
     if assets != building.assets:
         changes["assets"] = assets
-    for key in ("contract", "strategy", "membership", "export_limit_kw", "plant"):
+    for key in ("contract", "strategy", "membership", "terms", "export_limit_kw", "plant"):
         if (value := getattr(placement, key)) is not None:
             changes[key] = value
     return building.model_copy(update=changes)

@@ -9,9 +9,11 @@ from pathlib import Path
 from core import ScenarioError, SlotGrid
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
 from peerwatt.scenario.buildings import BuildingLike, FolderBuildings, Membership
+from peerwatt.scenario.check_origin import check_origin
 from peerwatt.scenario.check_prices import check_contract, check_tariff
 from peerwatt.scenario.check_series import check_file, check_profile, check_series, check_unit
 from peerwatt.scenario.models import Scenario
+from peerwatt.scenario.own_terms import OwnTerms
 from peerwatt.scenario.problems import Problems, YamlPath, choose
 from peerwatt.scenario.times import resolve_moment, slot_grid_of, zone_of
 
@@ -45,8 +47,10 @@ def check(scenario: Scenario, problems: Problems) -> None:
     for name, contract in scenario.contracts.items():
         check_contract(contract, ("contracts", name), scenario, slots, problems)
     _settlement(scenario, problems)
+    check_origin(scenario, problems)
     _buildings(scenario, slots, problems, connected=_network(scenario, problems))
     _placements(scenario, slots, problems)
+    _standing(scenario, problems)
 
 
 def _time(scenario: Scenario, problems: Problems) -> SlotGrid | None:
@@ -151,6 +155,7 @@ def check_building(
     check_contract_name(building.contract, (*path, "contract"), scenario, problems)
     _metering(building, path, scenario, slots, problems)
     _membership(building.membership, (*path, "membership"), scenario, problems)
+    _own_terms(building.terms, (*path, "terms"), problems)
     for i, asset in enumerate(building.assets):
         check_asset(asset, (*path, "assets", i), scenario, problems)
 
@@ -280,3 +285,38 @@ def _placements(scenario: Scenario, slots: SlotGrid | None, problems: Problems) 
             check_contract_name(placement.contract, (*path, "contract"), scenario, problems)
         if placement.membership is not None:
             _membership(placement.membership, (*path, "membership"), scenario, problems)
+        if placement.terms is not None:
+            _own_terms(placement.terms, (*path, "terms"), problems)
+
+
+def _own_terms(terms: OwnTerms, path: YamlPath, problems: Problems) -> None:
+    if isinstance(terms.opt_out, tuple):
+        for i, hours in enumerate(terms.opt_out):
+            if hours.start == hours.end:
+                remedy = "write `opt_out: always`, or mend one of them"
+                problems.add((*path, "opt_out", i), "start and end are the same", remedy)
+
+
+def _standing(scenario: Scenario, problems: Problems) -> None:
+    """Names and times of standing contracts. Buildings of a folder or network are known only once they are made."""
+    listed = [b.id for b in scenario.buildings] if scenario.buildings_from is None else None
+    seen: set[str] = set()
+    for i, contract in enumerate(scenario.standing_contracts):
+        path: YamlPath = ("standing_contracts", i)
+        if contract.id in seen:
+            problems.add((*path, "id"), f"the id {contract.id!r} is taken", "give each its own id")
+        seen.add(contract.id)
+        for key in ("seller", "buyer"):
+            name = getattr(contract, key)
+            if listed is not None and name not in listed:
+                problems.add((*path, key), f"there is no building {name!r}", choose(name, listed, what="building"))
+        moments: dict[str, datetime] = {}
+        for key in ("start", "end", "notice_given"):
+            if (moment := getattr(contract, key)) is not None:
+                try:
+                    moments[key] = resolve_moment(moment, scenario.time.zone)
+                except ScenarioError as error:
+                    if not error.message.startswith("there is no time zone"):
+                        problems.add((*path, key), error.message, error.remedy)
+        if "start" in moments and "end" in moments and moments["end"] <= moments["start"]:
+            problems.add((*path, "end"), "end is not after start", "name a later moment")

@@ -92,9 +92,7 @@ def test_pairs_of_hours_become_pairs_of_quarter_hours() -> None:
 def nested_book() -> BookBatch:
     buy, sell = Side.BUY, Side.SELL
     rows = [("a", buy, 500, 300), ("b", sell, 300, 100), ("c", buy, 400, 250), ("d", sell, 900, 120)]
-    return BookBatch.of(
-        [[Order(order_id=x, agent_id=x, side=s, e_wh=q, price_u=p * 1000) for x, s, q, p in rows]]
-    )
+    return BookBatch.of([[Order(order_id=x, agent_id=x, side=s, e_wh=q, price_u=p * 1000) for x, s, q, p in rows]])
 
 
 def test_what_does_not_clear_in_the_street_goes_up_with_its_charge() -> None:

@@ -11,7 +11,18 @@ import numpy as np
 
 import peerwatt
 
-TABLES = ("slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "bills")
+TABLES = (
+    "slots",
+    "buildings",
+    "trades",
+    "buses",
+    "branches",
+    "ledger",
+    "violations",
+    "certificates",
+    "origins",
+    "bills",
+)
 
 DATASET = "simbench_semiurb4_2016"
 PROFILES: dict[str, Any] = {

@@ -12,7 +12,18 @@ import pytest
 
 import peerwatt
 
-TABLES = ("slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "bills")
+TABLES = (
+    "slots",
+    "buildings",
+    "trades",
+    "buses",
+    "branches",
+    "ledger",
+    "violations",
+    "certificates",
+    "origins",
+    "bills",
+)
 EMULATED = {"buildings[home-1].plant": "emulated"}
 
 

@@ -27,11 +27,11 @@ from peerwatt.results import (
     TradeColumns,
     WindowRecord,
 )
-from peerwatt.results.record import LEDGER_KINDS
+from peerwatt.results.record import CERTIFICATE_ROWS, LEDGER_KINDS
 
 RETAIL_U, FEED_IN_U = 320_000, 80_000
 NETWORK_U, LOCAL_NETWORK_U, LEVY_U = 60_000, 30_000, 20_000
-TABLES = ("slots", "buildings", "trades", "buses", "branches", "ledger", "violations")
+TABLES = ("slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def make_static(r: Recipe) -> RunStatic:
         pairs=r.pairs and not meter_based and r.rule != "no_market", phases=1, buildings=tuple(homes),
         buses=tuple(buses), branches=tuple(branches),
         notices=("Synthetic profiles, made for tests. No rights reserved.",), remarks=r.remarks,
-        options={"billing_period": "month"},
+        options={"billing_period": "month", "origins": ["local_solar", "grid"]},
     )  # fmt: skip
 
 
@@ -194,9 +194,20 @@ def _window(r: Recipe, static: RunStatic, first: int, n: int, soc: np.ndarray) -
         trades=_trades(static, first, price, bought, sold), postings_u=postings, baseline_u=baseline,
         loss_wh=grid["loss_wh"], exchange_wh=net.sum(axis=1) + grid["loss_wh"], v_pu=grid["v"],
         branch_loading=grid["loading"], branch_p_kw=grid["flow"], losses_kw=grid["losses"], slack_p_kw=grid["slack"],
-        carbon_kg_per_kwh=p["carbon"] if r.carbon else None, undelivered_wh=zero,
+        carbon_kg_per_kwh=p["carbon"] if r.carbon else None, undelivered_wh=zero, **_origins(p),
     )  # fmt: skip
     return record, soc
+
+
+def _origins(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each roof serves its own house; the grid does the rest."""
+    use = p["load"] + p["pump"] + p["ev"]
+    own = np.minimum(use, p["pv"])
+    consumed = np.stack([own, use - own], axis=2)
+    ways = np.stack([own, np.zeros_like(own), np.zeros_like(own)], axis=2)
+    account = np.zeros((len(use), len(CERTIFICATE_ROWS), 2), np.int64)
+    account[:, CERTIFICATE_ROWS.index("consumed")] = consumed.sum(axis=1)
+    return {"origin_wh": consumed, "origin_ways_wh": ways, "certificates_wh": account}
 
 
 def _trades(static: RunStatic, first: int, price: np.ndarray, bought: np.ndarray, sold: np.ndarray) -> TradeColumns:

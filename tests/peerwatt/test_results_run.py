@@ -97,7 +97,7 @@ def test_a_good_run_verifies(good: Path, tmp_path: Path) -> None:
     for folder in (good, make(tmp_path / "pool", pairs=False), make(tmp_path / "plain", bills=False)):
         report = verify_run(folder)
         assert report.ok, str(report)
-        assert len(report.checks) == 10
+        assert len(report.checks) == 12
         assert "all right" in str(report)
         assert json.loads(report_json(report))["ok"] is True
 

@@ -364,6 +364,8 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
                 part = "<kind>"
             elif path == ("savings", "by_kind"):
                 part = "<attribute>"
+            elif path == ("origin", "by_origin"):
+                part = "<origin>"
             elif path == ("undefined",):
                 return
             yield from _paths(inner, (*path, part))

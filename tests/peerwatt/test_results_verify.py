@@ -72,7 +72,7 @@ def add(column: str, row: int, amount: float) -> Callable[[pa.Table], pa.Table]:
 def test_lawful_runs_verify(runs: dict[str, Path], kind: str) -> None:
     report = verify_run(runs[kind])
     assert report.ok, str(report)
-    assert len(report.checks) == 10
+    assert len(report.checks) == 12
 
 
 Case = tuple[str, int, str, int, float, str]

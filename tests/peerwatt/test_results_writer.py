@@ -239,7 +239,7 @@ def test_a_run_without_network_has_no_grid_tables(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path / "run", made_up.static, SLOT_TABLES)
     go_on(writer, made_up, 30, 30)
     run = Run(writer.finish())
-    assert run.tables == ("slots", "buildings", "trades", "ledger")
+    assert run.tables == ("slots", "buildings", "trades", "ledger", "certificates", "origins")
     assert run.table("slots")["v_min_pu"].isna().all()
     assert run.summary["violations"]["count"] is None
     assert run.summary["grid"]["v_min_pu"] is None

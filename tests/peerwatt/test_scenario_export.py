@@ -358,7 +358,7 @@ def test_the_reference_is_that_of_the_models() -> None:
 
 def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     (tmp_path / "homes").mkdir()
     (tmp_path / "homes" / "anna.csv").write_text("time,consumption,feed\n")
     (tmp_path / "prices.csv").write_text("time,price\n")
