@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks.rows import Outcome, Row
+from benchmarks.row import Outcome, Row
 
 BOOKS = 1000
 AGENTS_PER_SIDE = 10

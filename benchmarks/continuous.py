@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.row import Outcome
+from benchmarks.row import Outcome, Row
 from market.continuous import EventColumns, OrderBook, replay
 from market.continuous.events import AON, FOK, IOC, KEEP_E, KEEP_P, Kind
 
@@ -76,3 +76,6 @@ def order_events(folder: Path) -> Outcome:
         best >= TARGET,
         f"median of 3; 1,000,000 events of all kinds, {len(found.e_wh):,} trades; reference {reference:,.0f} events/s",
     )
+
+
+ROWS = (Row("continuous double auction: order events", order_events),)

@@ -137,21 +137,20 @@ class LinearProgram:
         """Solve from the last basis, where there is one. Without ``duals`` those are NaN and not fetched."""
         self._solver.run()
         status = self._solver.getModelStatus()
-        names = {
-            self._kinds.kOptimal: "optimal",
-            self._kinds.kInfeasible: "infeasible",
-            self._kinds.kUnbounded: "unbounded",
-            self._kinds.kUnboundedOrInfeasible: "infeasible or unbounded",
-        }
-        name = names.get(status, str(status))
-        if name != "optimal":
+        if status != self._kinds.kOptimal:
+            names = {
+                self._kinds.kInfeasible: "infeasible",
+                self._kinds.kUnbounded: "unbounded",
+                self._kinds.kUnboundedOrInfeasible: "infeasible or unbounded",
+            }
             nothing = np.full(self._n, np.nan)
+            name = names.get(status, str(status))
             return LpSolution(name, nothing, float("nan"), np.full(self._m, np.nan), nothing)
         found = self._solver.getSolution()
         return LpSolution(
-            name,
+            "optimal",
             np.array(found.col_value, np.float64),
-            float(self._solver.getInfo().objective_function_value),
+            float(self._solver.getObjectiveValue()),
             np.array(found.row_dual, np.float64) if duals and found.dual_valid else np.full(self._m, np.nan),
             np.array(found.col_dual, np.float64) if duals and found.dual_valid else np.full(self._n, np.nan),
         )

@@ -25,11 +25,33 @@ from market.promises import check_promises
 from market.registry import BidRule, MeterRule, Rule, make_rule
 from market.result import BatchClearing, BatchSharing, Result, Shared
 from market.rules.by_slot import guarded
+from market.testing_books import (
+    HUGE_WH,
+    INDIVISIBLE,
+    Tried,
+    awkward_books,
+    awkward_meters,
+    order,
+    placed,
+    random_book,
+    random_feeder,
+    tried_books,
+)
 
 T = TypeVar("T")
 
-HUGE_WH = 10**6
-"""From here on compiled code may hand a batch to the exact slow road."""
+__all__ = [
+    "CheckReport",
+    "awkward_books",
+    "awkward_meters",
+    "batch_row",
+    "check_rule",
+    "order",
+    "random_book",
+    "result_row",
+    "shared_batch_row",
+    "shared_row",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,71 +121,21 @@ def _clear(rule: BidRule, orders: list[Order], context: Context) -> Result:
 # --- rules that take orders -------------------------------------------------------------------------------------------
 
 
-def order(name: str, side: Side, e_wh: int, price_u: int, t: int = 0) -> Order:
-    """A short way to write an order whose agent has its name."""
-    return Order(order_id=name, agent_id=name, side=side, e_wh=e_wh, price_u=price_u, t=t)
-
-
-def awkward_books() -> list[list[Order]]:
-    """Books at the edges: empty, one-sided, zero quantities, equal prices, negative and extreme prices."""
-    buy, sell = Side.BUY, Side.SELL
-    return [
-        [],
-        [order("b", buy, 5, 10)],
-        [order("s", sell, 5, 10)],
-        [order("b", buy, 0, 10), order("s", sell, 0, 1)],
-        [order("b", buy, 5, 10), order("s", sell, 0, 1)],
-        [order("b", buy, 5, 9), order("s", sell, 5, 10)],
-        [order("b", buy, 5, 10), order("s", sell, 5, 10)],
-        [order(f"b{i}", buy, 3 + i, 10, t=i) for i in range(4)] + [order(f"s{i}", sell, 2, 10) for i in range(3)],
-        [order(f"b{i}", buy, 7, 300_000) for i in range(3)] + [order(f"s{i}", sell, 10, 80_000) for i in range(2)],
-        [order("b0", buy, 4, -5), order("b1", buy, 4, 0), order("s0", sell, 6, -20), order("s1", sell, 6, -5)],
-        [order("b", buy, 10**12, 2**40), order("s", sell, 10**12 + 1, -(2**40))],
-        [order("b", buy, 1, 1), order("s", sell, 10**9, 0)],
-    ]
-
-
-def random_book(rng: np.random.Generator) -> list[Order]:
-    """A random book of unit-agent orders in which equal prices are common, and in every third one lot for all."""
-    book: list[Order] = []
-    top = int(rng.choice([3, 20, 1000]))
-    lot = int(rng.integers(1, 9)) if rng.integers(3) == 0 else None
-    for side, letter in ((Side.BUY, "b"), (Side.SELL, "s")):
-        for i in range(int(rng.integers(0, 7))):
-            e_wh = int(rng.integers(0, 60)) if lot is None else lot * int(rng.integers(0, 4) > 0)
-            price = int(rng.integers(-2, top + 1))
-            book.append(order(f"{letter}{i}", side, e_wh, price, t=int(rng.integers(0, 3))))
-    return book
-
-
-def _contexts(rng: np.random.Generator) -> list[Context]:
-    slot = int(rng.integers(0, 100_000))
-    feed_in = int(rng.integers(-2, 10))
-    wide: dict[str, Any] = {"p_min_u": -(2**62), "p_max_u": 2**62}
-    return [
-        Context(slot=slot),
-        Context(slot=slot, retail_u=feed_in + int(rng.integers(0, 10)), feed_in_u=feed_in, backstop="in_book", **wide),
-    ]
-
-
 def _check_bids(rule: BidRule, count: _Count, seed: int, books: int) -> None:
     rng = keyed_generator(seed, "check_rule", rule.name)
-    tried = awkward_books() + [random_book(rng) for _ in range(books)]
-    # huge numbers have a batch of their own: one would send every slot beside it down the slow road
-    batches: dict[tuple[bool, bool], list[tuple[list[Order], Context]]] = {}
-    for orders in tried:
-        for context in _contexts(rng):
-            if not _applies(rule, orders, context):
-                count.skipped += 1
-                continue
-            result = _cleared(rule, orders, context, count)
-            _check_agents(rule, orders, result, count)
-            _check_efficiency(rule, orders, context, result, count)
-            _check_same(rule, orders, context, result, count, rng)
-            huge = any(o.e_wh >= HUGE_WH for o in orders)
-            batches.setdefault((context.in_book, huge), []).append((orders, context))
-    for pairs in batches.values():
-        _check_batch(rule, pairs, count)
+    batches: dict[tuple[str, bool, bool], list[Tried]] = {}
+    for one in list(tried_books(rule, rng, books)):
+        orders, context = one.orders, one.context
+        if not _applies(rule, orders, context):
+            count.skipped += 1
+            continue
+        result = _cleared(rule, orders, context, count)
+        _check_agents(rule, orders, result, count)
+        _check_efficiency(rule, orders, context, result, count)
+        _check_same(rule, orders, context, result, count, rng)
+        batches.setdefault(one.batch, []).append(one)
+    for together in batches.values():
+        _check_batch(rule, together, count)
     _check_truth(rule, count, seed)
 
 
@@ -323,24 +295,6 @@ def result_row(result: Result, book: Book) -> dict[str, Any]:
 
 
 # --- rules that take meters -------------------------------------------------------------------------------------------
-
-
-def awkward_meters() -> list[list[int]]:
-    """Net energies at the edges: nobody, zeros, one side, exactly balanced, very uneven."""
-    return [
-        [],
-        [0, 0],
-        [5],
-        [-5],
-        [3, 4],
-        [-3, -4],
-        [4, 3, -7],
-        [4, 3, -5],
-        [4, -9],
-        [1, 1, 1, -1],
-        [10**9, -1, -1],
-        [7, 7, 7, -10],
-    ]
 
 
 def _check_meters(rule: MeterRule, count: _Count, seed: int, books: int) -> None:

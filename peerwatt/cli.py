@@ -315,8 +315,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.seeds is not None:
         return _compare_seeds(args)
     from peerwatt.comparing import compare
-    from peerwatt.report import comparison_findings, comparison_table
-    from peerwatt.report.paired import reference_sentences
+    from peerwatt.report import comparison_findings, comparison_table, reference_sentences
 
     console = _console(args)
     with _progress_bar(console, "compare") as progress:

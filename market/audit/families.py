@@ -1,7 +1,8 @@
 """Seeded families of books and of meters. A book belongs to (seed, family, number): more books do not change the first.
 
-Limits lie on 0..1000 and quantities are small, so that what refutes a property can be read. The retailer of the second
-welfare benchmark sells at 800 and buys at 200.
+Limits lie on 0..1000 steps of 400 micro-currency, 0 to 0.40 per kWh, so that a rule with prices of its own as
+parameters meets books it can work on; quantities are small, so that what refutes a property can be read. The retailer of
+the second welfare benchmark sells at 0.32 and buys at 0.08.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from market.feeder import Feeder
 from market.orders import Order, Side
 from market.terms import Terms
 
-TOP_U = 1000
-RETAIL_U, FEED_IN_U = 800, 200
+STEPS = 1000
+STEP_U = 400
+"""Limits are whole steps of so many micro-currency per kWh."""
+
+TOP_U = STEPS * STEP_U
+RETAIL_U, FEED_IN_U = 320_000, 80_000
 LOT_WH = 1000
 """One lot of the books whose quantities are all equal."""
 
@@ -65,12 +70,13 @@ def _orders(rng: np.random.Generator, buys: Sequence[tuple[int, int]], sells: Se
     rows += [(f"s{i + 1:02d}", Side.SELL, *x) for i, x in enumerate(sells)]
     times = rng.permutation(len(rows))
     return [
-        Order(order_id=a, agent_id=a, side=side, e_wh=int(e), price_u=int(p), t=int(t))
+        Order(order_id=a, agent_id=a, side=side, e_wh=int(e), price_u=int(p) * STEP_U, t=int(t))
         for (a, side, e, p), t in zip(rows, times, strict=True)
     ]
 
 
-def _prices(rng: np.random.Generator, n: int, low: int = 0, high: int = TOP_U) -> list[int]:
+def _prices(rng: np.random.Generator, n: int, low: int = 0, high: int = STEPS) -> list[int]:
+    """Limits in steps."""
     return [int(p) for p in rng.integers(low, high + 1, n)]
 
 
@@ -78,7 +84,7 @@ def _sizes(rng: np.random.Generator, n: int, low: int = 10, high: int = 100) -> 
     return [int(q) for q in rng.integers(low, high + 1, n)]
 
 
-def _side(rng: np.random.Generator, n: int, low: int = 0, high: int = TOP_U) -> list[tuple[int, int]]:
+def _side(rng: np.random.Generator, n: int, low: int = 0, high: int = STEPS) -> list[tuple[int, int]]:
     return list(zip(_sizes(rng, n), _prices(rng, n, low, high), strict=True))
 
 
@@ -102,7 +108,7 @@ def _symmetric(rng: np.random.Generator, n: int) -> list[Order]:
 
 def _flat_supply(rng: np.random.Generator, n: int) -> list[Order]:
     cost = int(rng.integers(50, 301))
-    return _orders(rng, _side(rng, n, cost, TOP_U), [(q, cost) for q in _sizes(rng, n)])
+    return _orders(rng, _side(rng, n, cost, STEPS), [(q, cost) for q in _sizes(rng, n)])
 
 
 def _ties(rng: np.random.Generator, n: int) -> list[Order]:
@@ -118,8 +124,8 @@ def _monopoly(rng: np.random.Generator, n: int) -> list[Order]:
     """One large agent alone on its side, by turns seller and buyer."""
     total = 40 * n
     if rng.integers(2):
-        return _orders(rng, _side(rng, n, 200, TOP_U), [(total, int(rng.integers(0, 301)))])
-    return _orders(rng, [(total, int(rng.integers(700, TOP_U + 1)))], _side(rng, n, 0, 800))
+        return _orders(rng, _side(rng, n, 200, STEPS), [(total, int(rng.integers(0, 301)))])
+    return _orders(rng, [(total, int(rng.integers(700, STEPS + 1)))], _side(rng, n, 0, 800))
 
 
 def _thin(rng: np.random.Generator, n: int) -> list[Order]:
@@ -135,7 +141,7 @@ def _multi(rng: np.random.Generator, n: int) -> list[Order]:
             prices = sorted(_prices(rng, int(rng.integers(1, 4))), reverse=side == Side.BUY)
             for k, p in enumerate(prices):
                 name, size = f"{letter}{i + 1:02d}", int(rng.integers(10, 61))
-                orders.append(Order(order_id=f"{name}.{k}", agent_id=name, side=side, e_wh=size, price_u=p))
+                orders.append(Order(order_id=f"{name}.{k}", agent_id=name, side=side, e_wh=size, price_u=p * STEP_U))
     times = rng.permutation(len(orders))
     return [replace(o, t=int(t)) for o, t in zip(orders, times, strict=True)]
 
@@ -297,7 +303,8 @@ def make_meters(names: Sequence[str], books: int, *, seed: int = 0) -> list[Mete
             members = tuple(f"m{k + 1:02d}" for k in range(len(nets)))
             retail, feed_in = [RETAIL_U] * len(nets), [FEED_IN_U] * len(nets)
             if name == "tariffs":
-                retail, feed_in = _prices(rng, len(nets), 600, 900), _prices(rng, len(nets), 100, 400)
+                drawn = _prices(rng, len(nets), 600, 900), _prices(rng, len(nets), 100, 400)
+                retail, feed_in = ([p * STEP_U for p in column] for column in drawn)
             made.append(
                 MeterBook(family=name, index=i, meters=Meters(members, tuple(nets), tuple(retail), tuple(feed_in), i))
             )

@@ -3,18 +3,20 @@
 The solver's answer only says which orders are filled, which are not, which are in between, and which limits bind. From
 these follow the energies in between (as many equations as unknowns) and the prices: ``p_i = y_0 c_0i + sum_k y_k c_ki``
 for every order in between, y_0 the value of energy at node 0 and y_k that of limit k. Where fewer orders are in between
-than limits bind, prices are not unique and every y that agrees with all fills is right. Then no more limits get a value
-than orders in between tell of; where that contradicts a fill, or no order is in between, it is the midpoint between the
-highest and the lowest mean price of the orders, as in a call market with k = 1/2.
+than limits bind, prices are not unique and every y that agrees with all fills is right: one is chosen that gives few
+limits a value, and where no order is in between, the midpoint of the highest and the lowest mean price of the orders, as
+in a call market with k = 1/2.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.lattice import largest_remainder
 from core.linear_program import LinearProgram
 from market.rules._nodal import MILLI, NodalProgram, Optimum, SlotBook
 from market.rules._radial import KWH, Float, Int, Limits, times
@@ -22,12 +24,11 @@ from market.rules._radial import KWH, Float, Int, Limits, times
 CLOSE_WH = 1e-3
 """Closer than this to a limit is at it: far above the solver's noise, far below a Wh."""
 
+MICRO = 1_000_000
+"""Energies between whole Wh count in millionths."""
+
 SLACK = 1e-4
 """By how much prices may miss a limit price because of the tilt [thousandths of a currency unit per kWh]."""
-
-
-TRIES = 8
-"""Choices of limits that are tried before a program looks for prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +99,42 @@ def binding_limits(program: NodalProgram, found: Optimum, limits: Limits) -> tup
 def _coefficients(program: NodalProgram, binding: tuple[Binding, ...]) -> tuple[Float, Float]:
     """(1 + K, n) what a kWh, and a kvarh, drawn at each node does to the balance and to the limits that bind."""
     radial = program.radial
-    rows_p, rows_q = [radial.carries[0]], [np.zeros(radial.n)]
-    for limit in binding:
+    rows_p = np.empty((1 + len(binding), radial.n))
+    rows_q = np.zeros_like(rows_p)
+    rows_p[0] = radial.carries[0]
+    for k, limit in enumerate(binding, start=1):
         j = limit.node
         if limit.kind == "line":
-            rows_p.append(radial.carries[j])
-            rows_q.append(np.zeros(radial.n))
+            rows_p[k] = radial.carries[j]
         elif limit.kind == "polygon":
-            rows_p.append(np.cos(limit.angle) * radial.carries[j])
-            rows_q.append(np.sin(limit.angle) * radial.below[j])
+            rows_p[k] = np.cos(limit.angle) * radial.carries[j]
+            rows_q[k] = np.sin(limit.angle) * radial.below[j]
         else:
-            rows_p.append(radial.drop_p[j])
-            rows_q.append(radial.drop_q[j])
-    return np.array(rows_p), np.array(rows_q)
+            rows_p[k], rows_q[k] = radial.drop_p[j], radial.drop_q[j]
+    return rows_p, rows_q
+
+
+def _rows(program: NodalProgram, rows_p: Float, rows_q: Float) -> Float:
+    """(1 + K, C) what a kWh of each column does, with the reactive energy that comes with it."""
+    rows = rows_p[:, program.node]
+    return rows + rows_q[:, program.node] * program.tan_phi if program.has_q else rows
 
 
 def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Optimum) -> Clearing | None:
     """The vertex afresh; None where the solver's point is no vertex of what it touches (then solve cold)."""
     fixed = book.low == book.high
-    at_low = found.z <= book.low + CLOSE_WH * (1.0 + 1e-9 * np.abs(np.where(np.isfinite(book.low), book.low, 0.0)))
-    at_high = found.z >= book.high - CLOSE_WH * (1.0 + 1e-9 * np.abs(np.where(np.isfinite(book.high), book.high, 0.0)))
+    close = CLOSE_WH * (1.0 + 1e-9 * np.abs(found.z))
+    at_low, at_high = found.z - book.low <= close, book.high - found.z <= close
     inner = np.flatnonzero(~at_low & ~at_high)
     z = np.where(at_low, book.low, np.where(at_high, book.high, 0.0))
     binding = binding_limits(program, found, limits)
     rows_p, rows_q = _coefficients(program, binding)
-    rows = rows_p[:, program.node] + rows_q[:, program.node] * program.tan_phi
+    rows = _rows(program, rows_p, rows_q)
     kept, inverse = np.zeros(0, np.int64), np.zeros((0, 0))
     if len(inner):
-        base = times(rows_p, program.radial.drawn(book.base_p)) + times(rows_q, book.base_q)
-        right = _bounds_wh(binding) - base - times(rows, z)
+        right = _bounds_wh(binding) - times(rows, z)
+        if book.base_p.any() or book.base_q.any() or program.radial.losses is not None:
+            right -= times(rows_p, program.radial.drawn(book.base_p)) + times(rows_q, book.base_q)
         kept, inverse = _independent(rows[:, inner], np.arange(len(rows)))
         if len(kept) < len(inner):
             return None
@@ -134,8 +142,12 @@ def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Opti
         if (value < book.low[inner] - 1.0).any() or (value > book.high[inner] + 1.0).any():
             return None
         z[inner] = np.minimum(np.maximum(value, book.low[inner]), book.high[inner])
-    y, unique = _prices(program, book, binding, rows, inner, (kept, inverse), at_low & ~fixed, at_high & ~fixed)
-    return Clearing(z, inner, binding, y, times(rows.T, y), times(rows_p.T, y), times(rows_q.T, y), unique)
+    y, unique = _prices(book, binding, rows, inner, (kept, inverse), at_low & ~fixed, at_high & ~fixed)
+    node_price = times(rows_p.T, y)
+    reactive = program.has_q or bool(book.base_q.any())
+    node_price_q = times(rows_q.T, y) if reactive else np.zeros_like(node_price)
+    price = times(rows.T, y) if program.has_q else node_price[program.node]
+    return Clearing(z, inner, binding, y, price, node_price, node_price_q, unique)
 
 
 def _bounds_wh(binding: tuple[Binding, ...]) -> Float:
@@ -187,13 +199,14 @@ def _inverse(matrix: Float) -> Float | None:
 
 
 def _prices(
-    program: NodalProgram, book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp], basis: tuple[Int, Float],
+    book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp], basis: tuple[Int, Float],
     at_low: NDArray[np.bool_], at_high: NDArray[np.bool_],
 ) -> tuple[Float, bool]:  # fmt: skip
     """(1 + K,) prices y, and whether they are the only ones.
 
-    No more limits get a value than orders in between tell of: those of ``basis``, or others of those that bind, or else
-    it is the middle of what is possible.
+    No more limits get a value than orders in between tell of: those of ``basis``, or as many from the far end of the
+    feeder. Where that contradicts a fill, their values are as small as they can be; where no order is in between, prices
+    are in the middle of what is possible.
     """
     price = book.price_u.astype(np.float64)
     k = len(binding)
@@ -206,9 +219,8 @@ def _prices(
         return np.array([sum(ends) / max(len(ends), 1)]), len(ends) == 2 and lowest == highest
     sense = np.array([b.sense for b in binding])
     part = rows[:, inner]
-    order = np.arange(k + 1)
-    for attempt in range(TRIES if len(inner) else 0):
-        kept, inverse = _independent(part, order) if attempt else basis
+    for again in (False, True) if len(inner) else ():
+        kept, inverse = _independent(part, np.append(0, np.arange(k, 0, -1))) if again else basis
         if len(kept) < len(inner):
             break
         y = np.zeros(k + 1)
@@ -218,19 +230,15 @@ def _prices(
             return y, True
         each, close = times(rows.T, y), SLACK * MILLI
         wrong = (at_low & (each < price - close)) | (at_high & (each > price + close))
-        unsigned = np.append(0.0, sense) * y < -1e-9 * (1.0 + np.abs(y).max())
-        if not wrong.any() and not unsigned.any():
+        if not wrong.any() and (sense * y[1:] >= -1e-9 * (1.0 + np.abs(y).max())).all():
             return y, False
-        if attempt == 0:  # next: from the far end of the feeder
-            order = np.append(0, np.arange(k, 0, -1))
-            continue
-        # then: limits of the nodes whose orders disagree first, those with the wrong sign last
-        blamed = np.append(False, np.isin([b.node for b in binding], program.node[wrong]))
-        rank = np.where(unsigned, 2, np.where(blamed, 0, 1))[order]
-        order = np.append(0, order[1:][np.argsort(rank[1:], kind="stable")])
     face = PriceFace(book, binding, rows, inner, at_low, at_high)
-    weight = rows[:, at_low | at_high | np.isin(np.arange(len(price)), inner)].sum(axis=1)
-    found = [e for e in (face.end(weight, up=False), face.end(weight, up=True)) if e is not None]
+    if len(inner):
+        smallest = face.end(np.append(0.0, sense * np.abs(rows[1:]).max(axis=1)), up=False)
+        found = [] if smallest is None else [smallest]
+    else:
+        weight = rows[:, at_low | at_high].sum(axis=1)
+        found = [e for e in (face.end(weight, up=False), face.end(weight, up=True)) if e is not None]
     if not found:
         return np.asarray(np.linalg.lstsq(part.T, price[inner], rcond=None)[0]), False
     return np.asarray(sum(found) / len(found)), False
@@ -294,7 +302,7 @@ def price_intervals(program: NodalProgram, book: SlotBook, clearing: Clearing) -
     """
     n = program.radial.n
     rows_p, rows_q = _coefficients(program, clearing.binding)
-    rows = rows_p[:, program.node] + rows_q[:, program.node] * program.tan_phi
+    rows = _rows(program, rows_p, rows_q)
     fixed = book.low == book.high
     at_low = (clearing.z == book.low) & ~fixed
     at_high = (clearing.z == book.high) & ~fixed
@@ -316,7 +324,7 @@ def pro_rata(clearing: Clearing, program: NodalProgram, book: SlotBook, limits: 
     Where that would break another limit, the orders keep what their priority gives them.
     """
     rows_p, rows_q = _coefficients(program, clearing.binding)
-    rows = rows_p[:, program.node] + rows_q[:, program.node] * program.tan_phi
+    rows = _rows(program, rows_p, rows_q)
     size = book.high + book.low  # signed: one of the two is zero
     groups: dict[tuple[object, ...], list[int]] = {}
     for i in np.flatnonzero(size[:-2]).tolist():
@@ -359,10 +367,6 @@ def whole(clearing: Clearing, program: NodalProgram, book: SlotBook) -> tuple[In
     Only orders in between have fractions, and only where a voltage or a polygon binds: lines hold whole Wh. They are
     rounded by largest remainder within each zone between binding lines, so that those lines carry what they may.
     """
-    from fractions import Fraction
-
-    from core.lattice import largest_remainder
-
     radial = program.radial
     z = np.rint(clearing.z).astype(np.int64)
     inner = clearing.inner
@@ -390,12 +394,22 @@ def whole(clearing: Clearing, program: NodalProgram, book: SlotBook) -> tuple[In
     names = sorted(set(zone.tolist()), reverse=True)
     for name in names:
         at = inner[zone == name]
-        shares = [Fraction(round(float(e) * 1e6), 1_000_000) for e in clearing.z[at]]
-        total = missing if name == names[-1] else round(sum(shares, Fraction(0)))
+        parts = np.rint(clearing.z[at] * MICRO).astype(np.int64).tolist()
+        total = missing if name == names[-1] else round(sum(parts) / MICRO)
         missing -= total
-        caps = [_whole_cap(bound) for bound in book.high[at]]
-        z[at] = largest_remainder(shares, total, caps=caps) if len(at) > 1 else total
+        z[at] = _lattice(parts, total, book.high[at]) if len(at) > 1 else total
     return z, loss
+
+
+def _lattice(parts: list[int], total: int, high: Float) -> list[int]:
+    """Whole numbers by largest remainder from millionths; the shared function's way, without fractions where it can."""
+    out = [p // MICRO for p in parts]
+    missing = total - sum(out)
+    if 0 <= missing <= len(parts):  # nobody gets beyond the next whole number, which its order holds
+        for i in sorted(range(len(parts)), key=lambda i: (-(parts[i] % MICRO), i))[:missing]:
+            out[i] += 1
+        return out
+    return largest_remainder([Fraction(p, MICRO) for p in parts], total, caps=[_whole_cap(bound) for bound in high])
 
 
 def _whole_cap(bound: float) -> int:

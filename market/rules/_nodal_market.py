@@ -239,8 +239,11 @@ def settle(program: NodalProgram, book: SlotBook, clearing: Clearing, z: Int, lo
     if largest * (int(np.abs(energy).max(initial=1)) + 1) * (n + 1) >= _SAFE:
         energy, wanted, limit = energy.astype(object), wanted.astype(object), limit.astype(object)
 
+    buys = side > 0
+
     def at(step: int) -> Any:
-        return np.where(side > 0, np.minimum(wanted + step, limit), np.maximum(wanted - step, limit))
+        apart = np.where(buys, wanted + step, wanted - step) if step else wanted
+        return np.where(buys, np.minimum(apart, limit), np.maximum(apart, limit))
 
     def rent(step: int) -> int:
         return int((energy * at(step)).sum()) + others

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from peerwatt.report.comparison import comparison_findings
     from peerwatt.report.comparison_page import write_comparison
+    from peerwatt.report.paired import reference_sentences
     from peerwatt.report.pictures import write_pictures
     from peerwatt.report.svg import network_svg
     from peerwatt.report.terminal import comparison_table, summary_table
@@ -20,6 +21,7 @@ _HOME = {
     "comparison_findings": "comparison",
     "comparison_table": "terminal",
     "network_svg": "svg",
+    "reference_sentences": "paired",
     "summary_table": "terminal",
     "write_comparison": "comparison_page",
     "write_pictures": "pictures",
@@ -30,6 +32,7 @@ __all__ = [
     "comparison_findings",
     "comparison_table",
     "network_svg",
+    "reference_sentences",
     "summary_table",
     "write_comparison",
     "write_pictures",

@@ -8,9 +8,9 @@ from typing import Any
 
 from peerwatt.report.audit_figures import Report, Shown
 from peerwatt.report.figure import LIMIT, QUIET, Figure, Panel, Spec, absent, axis, bars, layout
-from peerwatt.report.page import Cell, table_html
+from peerwatt.report.page import Cell
 from peerwatt.report.palette import BLUE, GREEN, GREY, ORANGE, with_alpha
-from peerwatt.report.text import count, html, label, number, percent, sentence
+from peerwatt.report.text import MINUS, count, fixed, html, label, number, percent, sentence
 
 _PREFERRED = ("uniform", "unit", "mixed", "symmetric", "ties", "flat_supply")
 Point = tuple[float | None, float | None]
@@ -40,9 +40,7 @@ def _card(verdict: Mapping[str, Any]) -> str:
     example = verdict["counterexample"]
     refuted = verdict["verdict"] == "refuted"
     kind = "refuted" if refuted else "open"
-    head = (
-        f'{html(sentence(verdict["title"]).rstrip("."))}: <span class="verdict {kind}">{html(verdict["words"])}</span>'
-    )
+    head = f'{html(verdict["title"])}: <span class="verdict {kind}">{html(verdict["words"])}</span>'
     deviation = example["deviation"]
     book = example["book"]
     table = _meters_table(book, deviation) if "meters" in book else _orders_table(book, deviation)
@@ -50,9 +48,17 @@ def _card(verdict: Mapping[str, Any]) -> str:
     made = f"From book {start}, shrunk in {count(example['tries'], 'try', 'tries')}"
     made += "." if example["smallest"] else "; shrinking stopped early, a smaller one may exist."
     return (
-        f'<div class="example"><h4>{head}</h4>{table}<p class="says">{html(sentence(example["sentence"]))}</p>'
+        f'<div class="example"><h4>{head}</h4>{table}<p class="says">{html(_sentence(example))}</p>'
         f'{_utilities(deviation)}<p class="note">{html(made)}</p></div>'
     )
+
+
+def _sentence(example: Mapping[str, Any]) -> str:
+    """What happens on the book; a capital first unless it is an agent's name."""
+    text = str(example["sentence"])
+    book = example["book"]
+    names = {o["agent"] for o in book.get("orders", ())} | {m["member"] for m in book.get("meters", ())}
+    return f"{text}." if text.partition(" ")[0] in names else sentence(text)
 
 
 def _orders_table(book: Mapping[str, Any], deviation: Mapping[str, Any] | None) -> str:
@@ -72,7 +78,7 @@ def _orders_table(book: Mapping[str, Any], deviation: Mapping[str, Any] | None) 
     if book["context"].get("backstop") == "in_book" and "retail_u" in book["context"]:
         context = book["context"]
         caption += f"; the retailer sells at {context['retail_u']} and buys at {context['feed_in_u']}"
-    return table_html(f"{caption}.", heads, rows, numeric)
+    return _small_table(f"{caption}.", heads, rows, numeric)
 
 
 def _order_row(o: Mapping[str, Any], told: str, flagged: bool, strong: bool) -> list[Cell]:
@@ -80,7 +86,7 @@ def _order_row(o: Mapping[str, Any], told: str, flagged: bool, strong: bool) -> 
         Cell(o["agent"], strong=strong),
         Cell("buys" if o["side"] == "buy" else "sells", strong=strong),
         Cell(f"{o['e_wh']:,}", o["e_wh"], strong=strong),
-        Cell(number(o["price_u"], 12), o["price_u"], strong=strong),
+        Cell(whole(o["price_u"]), o["price_u"], strong=strong),
     ]
     row += [Cell(", ".join(o.get("flags", ())), strong=strong)] if flagged else []
     return [*row, Cell(told, strong=strong)]
@@ -96,13 +102,13 @@ def _meters_table(book: Mapping[str, Any], deviation: Mapping[str, Any] | None) 
     heads = ["Member", "Meter", "Energy [Wh]", "Retail [µ/kWh]", "Feed-in [µ/kWh]", "Reading"]
     if deviation is None:
         heads, rows = heads[:-1], [r[:-1] for r in rows]
-    return table_html(f"{count(len(book['meters']), 'member')}.", heads, rows, [h.endswith("]") for h in heads])
+    return _small_table(f"{count(len(book['meters']), 'member')}.", heads, rows, [h.endswith("]") for h in heads])
 
 
 def _meter_row(m: Mapping[str, Any], told: str, strong: bool) -> list[Cell]:
     numbers = (abs(m["net_wh"]), m["retail_u"], m["feed_in_u"])
     verb = "draws" if m["net_wh"] > 0 else "feeds in" if m["net_wh"] < 0 else "nothing"
-    cells = [Cell(number(x, 12), x, strong=strong) for x in numbers]
+    cells = [Cell(whole(x), x, strong=strong) for x in numbers]
     return [Cell(m["member"], strong=strong), Cell(verb, strong=strong), *cells, Cell(told, strong=strong)]
 
 
@@ -118,12 +124,37 @@ def _utilities(deviation: Mapping[str, Any] | None) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
+def _small_table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]], numeric: Sequence[bool]) -> str:
+    """A table that keeps its order: what is stated instead stands below the truth."""
+
+    def cell(c: Cell, right: bool) -> str:
+        kind = f' class="{"n " if right else ""}{"best" if c.strong else ""}"' if right or c.strong else ""
+        return f"<td{kind}>{html(c.text)}</td>"
+
+    head = "".join(
+        f'<th scope="col"{" class=n" if n else ""}>{html(h)}</th>' for h, n in zip(heads, numeric, strict=True)
+    )
+    body = "".join("<tr>" + "".join(cell(c, n) for c, n in zip(r, numeric, strict=True)) + "</tr>" for r in rows)
+    return (
+        f'<div class="scroll"><table><caption>{html(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def whole(value: int) -> str:
+    """A whole number with thousands separated."""
+    return fixed(value, 0)
+
+
 def exact(text: str) -> str:
-    """An exact amount, with its decimals where it is a fraction: ``1/2000 = 0.0005``."""
+    """An exact amount: a whole number, a short decimal, or a fraction with its decimals."""
     value = Fraction(text)
     if value.denominator == 1:
-        return number(int(value), 12)
-    return f"{text} ≈ {number(float(value))}" if len(text) < 16 else number(float(value), 6)
+        return whole(int(value))
+    decimal = f"{float(value):.8g}".replace("-", MINUS)
+    if "e" not in decimal and Fraction(f"{float(value):.8g}") == value:
+        return decimal
+    return f"{text.replace('-', MINUS)} ≈ {number(float(value), 5)}" if len(text) < 16 else number(float(value), 6)
 
 
 # --- one book drawn ---------------------------------------------------------------------------------------------------
@@ -132,10 +163,11 @@ def exact(text: str) -> str:
 def book_figure(shown: Shown) -> Figure:
     """One book under every rule, a tab each: the same book where several rules take it."""
     id_, title = "book", "One book drawn"
-    families: dict[str, int] = {}
+    families: dict[tuple[bool, str], int] = {}
     for _, report in shown:
         for example in report["examples"]:
-            families[example["family"]] = families.get(example["family"], 0) + 1
+            key = "meters" in example, example["family"]
+            families[key] = families.get(key, 0) + 1
     panels = []
     for name, report in shown:
         example = _picked(report, families)
@@ -152,13 +184,14 @@ def book_figure(shown: Shown) -> Figure:
     return Figure(id_, title, panels[0].sentence, tuple(panels), shown="tabs", note=note)
 
 
-def _picked(report: Report, families: Mapping[str, int]) -> Mapping[str, Any] | None:
+def _picked(report: Report, families: Mapping[tuple[bool, str], int]) -> Mapping[str, Any] | None:
     """The example of the family that most rules share."""
     found: dict[str, Mapping[str, Any]] = {e["family"]: e for e in report["examples"]}
     if not found:
         return None
     order = {f: k for k, f in enumerate(_PREFERRED)}
-    return found[min(found, key=lambda f: (-families[f], order.get(f, len(order)), f))]
+    meters = bool(report["rule"]["meter_based"])
+    return found[min(found, key=lambda f: (-families[meters, f], order.get(f, len(order)), f))]
 
 
 def _curves_panel(name: str, example: Mapping[str, Any]) -> Panel:
@@ -263,7 +296,7 @@ def _marks(crossing: Any) -> tuple[list[Spec], list[Spec]]:
             "fillcolor": with_alpha(GREY, 0.2), "layer": "below"}  # fmt: skip
     upright = {"type": "line", "x0": q, "x1": q, "yref": "paper", "y0": 0, "y1": 1,
                "line": {"color": LIMIT, "width": 1.3, "dash": "dash"}}  # fmt: skip
-    told = {"x": q, "y": 1, "yref": "paper", "text": f"Q* = {number(q, 12)} Wh", "showarrow": False, "xanchor": "left",
+    told = {"x": q, "y": 1, "yref": "paper", "text": f"Q* = {whole(q)} Wh", "showarrow": False, "xanchor": "left",
             "yanchor": "top", "xshift": 4, "font": {"color": LIMIT}}  # fmt: skip
     return [band, upright], [told]
 
@@ -273,14 +306,14 @@ def _book_words(name: str, example: Mapping[str, Any], paid: Mapping[str, float]
     if crossing.low_u is None:
         words += "no bid reaches an ask, so nothing can be gained. "
     else:
-        low, high = number(crossing.low_u, 12), number(crossing.high_u, 12)
+        low, high = whole(crossing.low_u), whole(crossing.high_u)
         any_price = f"at {low}" if low == high else f"at any price from L = {low} to H = {high}"
-        words += f"supply meets demand at Q* = {number(crossing.volume_wh, 12)} Wh, {any_price} µ per kWh. "
+        words += f"supply meets demand at Q* = {whole(crossing.volume_wh)} Wh, {any_price} µ per kWh. "
     buyers = {o["agent"] for o in example["orders"] if o["side"] == "buy"}
     volume = sum(example["fills"].get(o["id"], 0) for o in example["orders"] if o["side"] == "buy")
     pay = _range([p for a, p in paid.items() if a in buyers])
     get = _range([p for a, p in paid.items() if a not in buyers])
-    words += f"The rule trades {number(volume, 12)} Wh"
+    words += f"The rule trades {whole(volume)} Wh"
     words += f"; buyers pay {pay}, sellers get {get}. " if paid else ". "
     welfare, best = Fraction(example["welfare_u"]), Fraction(example["optimum_u"])
     reached = f" ({percent(float(welfare / best))})" if best else ""
@@ -291,7 +324,7 @@ def _book_words(name: str, example: Mapping[str, Any], paid: Mapping[str, float]
 def _range(prices: Sequence[float]) -> str:
     if not prices:
         return "nothing"
-    low, high = number(min(prices), 4), number(max(prices), 4)
+    low, high = (whole(int(p)) if p == int(p) else number(p, 4) for p in (min(prices), max(prices)))
     return low if low == high else f"{low} to {high}"
 
 

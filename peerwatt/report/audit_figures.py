@@ -10,7 +10,7 @@ from typing import Any
 
 from peerwatt.report.figure import QUIET, Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.palette import BLUE, GREY, KINDS, ORANGE, PURPLE, with_alpha
-from peerwatt.report.text import NOTHING, count, fixed, html, label, listing, number
+from peerwatt.report.text import NOTHING, fixed, html, listing, number
 
 Report = Mapping[str, Any]
 Shown = Sequence[tuple[str, Report]]
@@ -27,6 +27,13 @@ GAIN_KINDS = {
     "ir_depth": "staying out",
 }
 """Metric -> kind of deviation. What staying out gains is what the agent worst off loses by taking part."""
+
+_PROPERTY = {
+    "gain_price": "truthful_price",
+    "gain_quantity": "truthful_quantity",
+    "gain_split": "splitting",
+    "gain_identity": "identity",
+}
 
 
 def colour(k: int) -> str:
@@ -53,11 +60,12 @@ def interval(estimate: Mapping[str, Any] | None, *, percent: bool = False, decim
 def error_bars(estimates: Sequence[Mapping[str, Any]], scale: float = 1.0) -> Spec:
     """Asymmetric error bars of estimates with values."""
 
-    def end(e: Mapping[str, Any], name: str, sign: float) -> float:
-        return 0.0 if e[name] is None else max(0.0, round(sign * scale * (e[name] - e["value"]), 6))
+    def end(e: Mapping[str, Any], name: str, sign: float) -> float | None:
+        length = 0.0 if e[name] is None else round(sign * scale * (e[name] - e["value"]), 6)
+        return length if length > 0 else None
 
     return {
-        "type": "data", "symmetric": False, "thickness": 1.3, "width": 4,
+        "type": "data", "symmetric": False, "thickness": 1.3, "width": 4, "color": QUIET,
         "array": [end(e, "high", 1.0) for e in estimates], "arrayminus": [end(e, "low", -1.0) for e in estimates],
     }  # fmt: skip
 
@@ -81,12 +89,45 @@ def size_figure(shown: Shown) -> Figure:
         if own
         else "All families of books of so many agents together; 95 % interval."
     )
-    panels = (
-        Panel("Welfare reached", efficiency, _size_words(known, "efficiency")),
-        Panel("What the operator keeps", operator, _size_words(known, "operator")),
-    )
-    says = " ".join([panels[0].sentence, *_bound_words(known), panels[1].sentence])
-    return Figure(id_, title, says, panels, note=note)
+    panels = (Panel("Welfare reached", efficiency), Panel("What the operator keeps", operator))
+    return Figure(id_, title, _size_says(known), panels, note=note)
+
+
+def size_lines(shown: Shown) -> list[str]:
+    """The same in words, a line for each rule."""
+    said = []
+    for name, report in shown:
+        points = _points(report)
+        if not points:
+            reason = next((p["reason"] for p in (report.get("sizes") or {}).get("points", ()) if p["reason"]), "")
+            said.append(f"{name}: not measured by size{f' ({reason})' if reason else ''}.")
+            continue
+        words = f"{name}: welfare reached {_over_sizes(points, 'efficiency')}; "
+        words += f"the operator's share of W* {_over_sizes(points, 'operator')}."
+        if (report.get("sizes") or {}).get("bound_published"):
+            below, books = sum(p["below"] for p in points), sum(p["efficiency"]["n"] for p in points)
+            kept = f"kept on all {books:,} books" if not below else f"broken on {below:,} of {books:,} books"
+            words += f" The published bound 1 − 1/k (k efficient trades) is {kept}."
+        said.append(words)
+    return said
+
+
+def _over_sizes(points: Sequence[Mapping[str, Any]], figure: str) -> str:
+    if len({fixed(100 * p[figure]["value"], 1) for p in points}) == 1:
+        return f"{fixed(100 * points[0][figure]['value'], 1)} % at every size"
+    picked = (points[0], points[len(points) // 2], points[-1])
+    return ", ".join(f"{interval(p[figure], percent=True)} at n = {p['n']}" for p in picked)
+
+
+def _size_says(known: Sequence[tuple[str, Report, list[dict[str, Any]]]]) -> str:
+    full = [name for name, _, points in known if all(p["efficiency"]["value"] >= 0.9999 for p in points)]
+    rest = [(name, points) for name, _, points in known if name not in full]
+    words = f"All that is possible is reached at every size by {listing(full)}." if full else ""
+    for name, points in rest:
+        first, last = points[0], points[-1]
+        words += f" {name} reaches {fixed(100 * first['efficiency']['value'], 1)} % at n = {first['n']} and "
+        words += f"{fixed(100 * last['efficiency']['value'], 1)} % at n = {last['n']}."
+    return words.strip()
 
 
 def _points(report: Report) -> list[dict[str, Any]]:
@@ -110,7 +151,8 @@ def _size_panel(known: Sequence[tuple[str, Report, list[dict[str, Any]]]], shown
         estimates = [p[figure] for p in points]
         traces.append({
             "type": "scatter", "mode": "lines+markers", "name": name, "x": [p["n"] for p in points],
-            "y": [round(100 * e["value"], 4) for e in estimates], "error_y": error_bars(estimates, 100.0),
+            "y": [round(100 * e["value"], 4) for e in estimates],
+            "error_y": {**error_bars(estimates, 100.0), "color": colour(k)},
             "line": {"color": colour(k), "width": 1.8, "dash": _DASHES[k % len(_DASHES)]},
             "marker": {"color": colour(k), "size": 7, "symbol": _SYMBOLS[k % len(_SYMBOLS)]},
             "hovertemplate": f"{html(name)}, n = %{{x}}: %{{y:.4~g}} %<extra></extra>",
@@ -134,80 +176,91 @@ def _bound(known: Sequence[tuple[str, Report, list[dict[str, Any]]]]) -> Spec | 
     }  # fmt: skip
 
 
-def _bound_words(known: Sequence[tuple[str, Report, list[dict[str, Any]]]]) -> list[str]:
-    said = []
-    for name, r, points in known:
-        if (r.get("sizes") or {}).get("bound_published"):
-            below, books = sum(p["below"] for p in points), sum(p["efficiency"]["n"] for p in points)
-            kept = f"kept on all {books:,} books" if not below else f"broken on {below:,} of {books:,} books"
-            said.append(f"The bound 1 − 1/k published for {name} (k efficient trades) is {kept}.")
-    return said
-
-
-def _size_words(known: Sequence[tuple[str, Report, list[dict[str, Any]]]], figure: str) -> str:
-    """One sentence: the flat rules together, the others at three sizes."""
-    flat: dict[str, list[str]] = {}
-    parts = []
-    for name, _, points in known:
-        values = {fixed(100 * p[figure]["value"], 1) for p in points}
-        if len(values) == 1:
-            flat.setdefault(values.pop(), []).append(name)
-            continue
-        picked = [points[0], points[len(points) // 2], points[-1]]
-        parts.append(f"{name} " + ", ".join(f"{interval(p[figure], percent=True)} at n = {p['n']}" for p in picked))
-    parts = [f"{listing(names)} {value} % at every size" for value, names in flat.items()] + parts
-    head = (
-        "Welfare reached, of what is possible" if figure == "efficiency" else "The operator's share (below 0: it pays)"
-    )
-    return f"{head}: {'; '.join(parts)}."
-
-
 # --- gains by misreporting --------------------------------------------------------------------------------------------
 
 
 def gain_figure(shown: Shown) -> Figure:
     """What an agent gains by another report, by kind: on average over books, and at most."""
-    id_, title = "manipulation", "What a false report gains"
-    kinds = [m for m in GAIN_KINDS if any(m in r["metrics"] for _, r in shown)]
-    if not kinds:
+    id_, title = "manipulation", "What a deviation gains"
+    searched = [_gains(report) for _, report in shown]
+    if not any(searched):
         return absent(id_, title, "No misreports were searched.")
     mean, most = [], []
-    words = []
-    for k, (name, report) in enumerate(shown):
-        found = {m: report["metrics"][m] for m in kinds if m in report["metrics"]}
+    for k, ((name, report), found) in enumerate(zip(shown, searched, strict=True)):
         labels = [GAIN_KINDS[m] for m in found]
-        estimates = list(found.values())
         hover = f"{html(name)}, %{{x}}: %{{y:.4~g}} % of W*<extra></extra>"
-        values = [round(100 * e["value"], 4) for e in estimates]
-        mean.append(bars(name, labels, values, colour(k), error_y=error_bars(estimates, 100.0), hovertemplate=hover))
-        peaks = [max((v for v in report["books"].get(m, ()) if v is not None), default=0.0) for m in found]
-        most.append(bars(name, labels, [round(100 * v, 4) for v in peaks], colour(k), hovertemplate=hover))
-        words.append(_gain_words(name, report, found, dict(zip(found, peaks, strict=True))))
-    x = axis("kind of deviation", type="category")
+        values = [round(100 * e["value"], 4) for e in found.values()]
+        error = error_bars(list(found.values()), 100.0)
+        mean.append(bars(name, labels, values, colour(k), error_y=error, hovertemplate=hover))
+        peaks = [round(100 * _peak(report, m), 4) for m in found]
+        most.append(bars(name, labels, peaks, colour(k), hovertemplate=hover))
+    kinds = [words for m, words in GAIN_KINDS.items() if any(m in found for found in searched)]
+    x = axis("kind of deviation", type="category", categoryorder="array", categoryarray=kinds)
     panels = tuple(
-        Panel(name, {"data": data, "layout": layout(dict(x), axis("gain [% of W*]", rangemode="tozero"),
-                                                     height=380, barmode="group")})
-        for name, data in (("Greatest gain of an agent, mean over books", mean), ("Greatest gain on any book", most))
+        Panel(head, {"data": data, "layout": layout(dict(x), axis("gain [% of W*]", rangemode="tozero"),
+                                                      height=380, barmode="group")})
+        for head, data in (("Greatest gain of an agent, mean over books", mean), ("Greatest gain on any book", most))
     )  # fmt: skip
     note = (
         "Others stay truthful; what is found is a lower bound, for only a grid of reports is tried. Quantity includes "
         "stating nothing. Staying out: what the agent worst off would save by not taking part. Rules on meters: energy "
-        "thrown away. W* is the welfare possible on the book."
+        "thrown away. W* is the welfare possible on the book. No bar: nothing found, or not applicable (the words say "
+        "which)."
     )
-    return Figure(id_, title, " ".join(words), panels, note=note)
+    return Figure(id_, title, _gain_says(shown, searched), panels, note=note)
 
 
-def _gain_words(name: str, report: Report, found: Mapping[str, Any], peaks: Mapping[str, float]) -> str:
-    paying = [m for m in found if peaks[m] > 0]
-    if not paying:
-        tried = listing([GAIN_KINDS[m] for m in found])
-        return f"{name}: nothing found to gain by {tried}." if tried else f"{name}: not searched."
-    each = [f"{GAIN_KINDS[m]} {interval(found[m], percent=True)}, at most {number(100 * peaks[m])} %" for m in paying]
-    words = f"{name}: of W*, by {'; '.join(each)}"
-    if (mean := report["metrics"].get("gain_mean")) is not None and mean["value"] > 0:
-        words += f"; the mean agent {interval(mean, percent=True)}"
-    nothing = [GAIN_KINDS[m] for m in found if m not in paying]
-    return words + (f"; nothing by {listing(nothing, 'or')}." if nothing else ".")
+def _gains(report: Report) -> dict[str, Mapping[str, Any]]:
+    """Metric -> estimate of the kinds of deviation that the rule was searched for."""
+    verdicts = {v["property"]: v["verdict"] for v in report["verdicts"]}
+    return {
+        m: report["metrics"][m]
+        for m in GAIN_KINDS
+        if m in report["metrics"] and verdicts.get(_PROPERTY.get(m, "")) != "not applicable"
+    }
+
+
+def _peak(report: Report, metric: str) -> float:
+    return max((v for v in report["books"].get(metric, ()) if v is not None), default=0.0)
+
+
+def _gain_says(shown: Shown, searched: Sequence[Mapping[str, Any]]) -> str:
+    """Who can gain most, and where nothing was found."""
+    ranked = [(found[m]["value"], name, m) for (name, _), found in zip(shown, searched, strict=True) for m in found]
+    value, name, metric = max(ranked, key=lambda x: x[0])
+    none = [
+        name for (name, report), found in zip(shown, searched, strict=True)
+        if found and not any(_peak(report, m) > 0 for m in found)
+    ]  # fmt: skip
+    words = ""
+    if value > 0:
+        words = (
+            f"The most is gained by {GAIN_KINDS[metric]} under {name}: {fixed(100 * value, 1)} % of W* for the agent "
+        )
+        words += "that gains most, on average over books."
+    return (words + (f" Nothing was found to gain under {listing(none)}." if none else "")).strip()
+
+
+def gain_lines(shown: Shown) -> list[str]:
+    """The same in words, a line for each rule."""
+    said = []
+    for name, report in shown:
+        found = _gains(report)
+        paying = [m for m in found if _peak(report, m) > 0]
+        nothing = [GAIN_KINDS[m] for m in found if m not in paying]
+        parts = [
+            f"{GAIN_KINDS[m]} {interval(found[m], percent=True)} of W*, at most {number(100 * _peak(report, m))} %"
+            for m in paying
+        ]
+        if paying and (mean := report["metrics"].get("gain_mean")) is not None and mean["value"] > 0:
+            parts.append(f"the mean agent by its best report {interval(mean, percent=True)}")
+        if nothing:
+            parts.append(f"nothing found by {listing(nothing, 'or')}")
+        kinds = [words for m, words in GAIN_KINDS.items() if m not in found and m != "gain_identity"]
+        if kinds:
+            parts.append(f"not applicable: {listing(kinds)}")
+        said.append(f"{name}: {'; '.join(parts)}.")
+    return said
 
 
 # --- who gains --------------------------------------------------------------------------------------------------------
@@ -226,22 +279,36 @@ def people_figure(shown: Shown) -> Figure:
     known = [(name, r) for name, r in shown if r.get("gains")]
     if not known:
         return absent(id_, title, "No book was cleared in which anything could be gained.")
-    words = []
-    for name, r in known:
-        parts = [f"{side_name(r, g['side'])} {interval(g['share'], percent=True)}" for g in r["gains"]]
-        worse = [
-            f"{interval(g['worse_off'], percent=True)} of {side_name(r, g['side'])}"
-            for g in r["gains"]
-            if g["worse_off"]["value"]
-        ]
-        losing = f"; worse off than alone: {listing(worse)}" if worse else "; nobody is worse off"
-        words.append(f"{name}: of W*, {', '.join(parts)}{losing}.")
     panels = (Panel("How W* is shared, mean over books", _shares(known)), Panel("Gain of an agent", _boxes(known)))
     note = (
         "A gain is an agent's utility; under rules on meters what it saves beside being alone with its retailer. "
         "Right: 1 is an equal part of W*; box = middle half, whiskers = 5 to 95 % of agents, diamond = mean."
     )
-    return Figure(id_, title, " ".join(words), panels, note=note)
+    losing = [
+        f"{fixed(100 * g['worse_off']['value'], 1)} % of {side_name(r, g['side'])} under {name}"
+        for name, r in known
+        for g in r["gains"]
+        if g["worse_off"]["value"]
+    ]
+    says = f"Worse off than without the rule: {listing(losing)}." if losing else "Nobody is worse off by taking part."
+    return Figure(id_, title, says, panels, note=note)
+
+
+def people_lines(shown: Shown) -> list[str]:
+    """The same in words, a line for each rule."""
+    said = []
+    for name, r in shown:
+        parts = [
+            f"{side_name(r, g['side'])} get {interval(g['share'], percent=True)} of W*" for g in r.get("gains", ())
+        ]
+        worse = [
+            f"{interval(g['worse_off'], percent=True)} of {side_name(r, g['side'])} are worse off"
+            for g in r.get("gains", ())
+            if g["worse_off"]["value"]
+        ]
+        if parts:
+            said.append(f"{name}: {'; '.join([*parts, *(worse or ['nobody is worse off'])])}.")
+    return said
 
 
 _SIDES = {
@@ -298,50 +365,3 @@ def _boxes(known: Shown) -> Spec:
     plan = layout(axis("rule", type="category"), axis("gain / (W* / agents)", zeroline=True), height=400,
                   boxmode="group", scattermode="group")  # fmt: skip
     return {"data": traces, "layout": plan}
-
-
-# --- a scenario -------------------------------------------------------------------------------------------------------
-
-
-def household_figure(audits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
-    """Mean savings by kind of household and rule, a tab for each way to tell households apart."""
-    id_, title = "households", "Who gains and who loses in the scenario"
-    kinds: dict[str, None] = {}
-    for audit in audits:
-        kinds.update(dict.fromkeys(h["kind"] for h in audit["households"] if h["kind"] != "all"))
-    panels = tuple(_household_panel(kind, audits, names) for kind in kinds)
-    if not panels:
-        return absent(id_, title, "The scenario says nothing about its households, so there are no kinds to compare.")
-    note = "Savings over the audited span beside the bill alone with the retailer; 95 % interval of the mean."
-    return Figure(id_, title, panels[0].sentence, panels, shown="tabs", note=note)
-
-
-def _household_panel(kind: str, audits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Panel:
-    currency = audits[0]["currency"]
-    traces, ranked = [], []
-    for k, (audit, name) in enumerate(zip(audits, names, strict=True)):
-        rows = [h for h in audit["households"] if h["kind"] == kind and h["savings"]["value"] is not None]
-        estimates = [h["savings"] for h in rows]
-        labels = [f"{label(h['value'])} ({h['savings']['n']})" for h in rows]
-        values = [round(e["value"], 4) for e in estimates]
-        hover = f"{html(name)}, %{{x}}: %{{y:,.2f}} {html(currency)}<extra></extra>"
-        traces.append(bars(name, labels, values, colour(k), error_y=error_bars(estimates), hovertemplate=hover))
-        ranked += [(e["value"], h, name) for e, h in zip(estimates, rows, strict=True)]
-    words = label(kind)
-    best, worst = max(ranked, key=lambda x: x[0]), min(ranked, key=lambda x: x[0])
-    losers = [
-        f"{round(h['losers']['value'] * h['losers']['n'])} of {h['losers']['n']} {label(h['value'])} ({name})"
-        for _, h, name in ranked
-        if h["losers"]["value"]
-    ]
-    text = f"By {words}, mean savings are highest for {_said(best, currency)} and lowest for {_said(worst, currency)}. "
-    text += f"Paying more than alone: {listing(losers)}." if losers else "Nobody pays more than alone."
-    plan = layout(axis(words, type="category"), axis(f"mean saving [{currency}]", zeroline=True), height=400,
-                  barmode="group")  # fmt: skip
-    return Panel(words, {"data": traces, "layout": plan}, text)
-
-
-def _said(row: tuple[float, Mapping[str, Any], str], currency: str) -> str:
-    _, h, name = row
-    of = count(h["savings"]["n"], "building")
-    return f"{label(h['value'])} ({of}) under {name}, {interval(h['savings'], decimals=2)} {currency}"

@@ -5,23 +5,28 @@ It is made from the audit's JSON alone, so that it can be made again later, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core import RunError
-from core.statistics import Estimate, PairedDifference
+from market.audit.families import FAMILIES, METER_FAMILIES
+from market.audit.metrics import METRICS
+from market.audit.run import COMPARED
 from peerwatt.report.audit_examples import book_figure, counterexamples_html
 from peerwatt.report.audit_figures import (
     Report,
     Shown,
     gain_figure,
-    household_figure,
+    gain_lines,
     interval,
     people_figure,
+    people_lines,
     side_name,
     size_figure,
+    size_lines,
 )
+from peerwatt.report.audit_scenario import names_of, paired, scenario_findings, scenario_section
 from peerwatt.report.figure import Figure
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
 from peerwatt.report.paired import pairs_table
@@ -36,8 +41,6 @@ _MARKS = {
     "not applicable": ("silent", NOTHING),
 }
 _COMMUNICATION = ("messages", "payload", "rounds", "leakage")
-_BREACHES = {"under_voltage": "under-voltage", "over_voltage": "over-voltage", "line_overload": "overloaded lines",
-             "transformer_overload": "overloaded transformers"}  # fmt: skip
 
 
 def write_audit_page(report_json: Mapping[str, Any], path: str | Path) -> Path:
@@ -67,21 +70,22 @@ def render_audit(document: Mapping[str, Any]) -> str:
     if document.get("format") != FORMAT or not ("reports" in document or "verdicts" in document):
         raise RunError("this is not an audit that the page can show", remedy="write it with `peerwatt audit --json`")
     reports: list[Report] = list(document.get("reports", [document]))
-    shown: Shown = list(zip(_names([r["rule"]["name"] for r in reports]), reports, strict=True))
+    shown: Shown = list(zip(names_of([r["rule"]["name"] for r in reports]), reports, strict=True))
     scenario = document.get("scenario")
     pictures = [size_figure(shown), gain_figure(shown), people_figure(shown), book_figure(shown)]
     size, gain, people, book = pictures
+    said = findings(shown) + (scenario_findings(scenario) if scenario is not None else [])
     sections = [
-        Section("findings", "What the audit says", f'<div class="box">{list_html(findings(shown), "findings")}</div>'),
+        Section("findings", "What the audit says", f'<div class="box">{list_html(said, "findings")}</div>'),
         Section("verdicts", "Declared and measured", verdict_table(shown)),
         Section("counterexamples", "Smallest counterexamples", counterexamples_html(shown)),
-        Section("efficiency", "Efficiency", figure_html(size)),
-        Section("gains", "Manipulation", figure_html(gain)),
-        Section("people", "Who gains", figure_html(people) + _people_table(shown)),
+        Section("efficiency", "Efficiency", figure_html(size) + _in_words(size_lines(shown))),
+        Section("gains", "Manipulation", figure_html(gain) + _in_words(gain_lines(shown))),
+        Section("people", "Who gains", figure_html(people) + _in_words(people_lines(shown)) + _people_table(shown)),
         Section("drawn", "A book", figure_html(book)),
     ]
     if scenario is not None:
-        section, figure = _scenario(scenario)
+        section, figure = scenario_section(scenario)
         sections.append(section)
         pictures.append(figure)
     sections += [
@@ -117,15 +121,6 @@ def _page(shown: Shown, scenario: Any, sections: Sequence[Section], figures: Seq
     )
 
 
-def _names(names: Sequence[str]) -> list[str]:
-    """Names as words; those that come again are numbered."""
-    out: list[str] = []
-    for name in map(label, names):
-        n = sum(x == name or x.startswith(f"{name} (") for x in out)
-        out.append(f"{name} ({n + 1})" if n else name)
-    return out
-
-
 # --- findings and verdicts --------------------------------------------------------------------------------------------
 
 
@@ -149,8 +144,6 @@ def findings(shown: Shown) -> list[str]:
         if failed := by.get("not declared, fails", []):
             each = [f"'{v['title']}' (on {v['violations']:,} of {v['books']:,} books)" for v in failed]
             said.append(f"{name}: not declared, and does not hold: {listing(each)}.")
-        if idle := [f for f, told in report["families"].items() if told["books"] and not told["cleared"]]:
-            said.append(f"{name}: takes none of the books of {listing([label(f) for f in idle])}.")
     said.append(
         "Finding nothing proves nothing: 'holds on N books' means that no counterexample was among them. If books are "
         "drawn as here, a property without one fails on at most about 3/N of them (95 %)."
@@ -182,7 +175,7 @@ def verdict_table(shown: Shown) -> str:
         "of 95 % of the share of books on which it does not hold."
     )
     table = table_html(caption, ["Property", *(name for name, _ in shown)], rows, [False] * (1 + len(shown)))
-    return f'<div class="box sticky">{table}</div>'
+    return f'<div class="box sticky verdicts">{table}</div>'
 
 
 def _verdict_cell(v: Mapping[str, Any]) -> Cell:
@@ -198,6 +191,11 @@ def _verdict_cell(v: Mapping[str, Any]) -> Cell:
     markup = f'<span class="verdict {kind}">{mark} {html(v["words"])}</span>'
     markup += "".join(f'<span class="delta">{html(line)}</span>' for line in small)
     return Cell(v["words"], None, markup)
+
+
+def _in_words(lines: Sequence[str]) -> str:
+    """What a picture shows, for whoever does not see it."""
+    return f'<div class="box"><h3>In words</h3>{list_html(lines)}</div>' if lines else ""
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -226,19 +224,31 @@ def _people_table(shown: Shown) -> str:
 
 
 def _metrics_table(shown: Shown) -> str:
-    definitions = shown[0][1]["definitions"]
     rows = []
-    for key, told in definitions.items():
+    for key, told in _in_order(shown[0][1]["definitions"], METRICS):
         found = [r["metrics"].get(key) for _, r in shown]
         if key in _COMMUNICATION or not any(found):
             continue
         way = {1: "higher is better", -1: "lower is better", 0: ""}[told["better"]]
         hint = "; ".join(x for x in (told["definition"], way) if x)
         name = Cell(told["title"], markup=f'{html(told["title"])}<span class="delta">{html(hint)}</span>')
-        rows.append([name, *(Cell(interval(e), None if e is None else e["value"]) for e in found)])
+        rows.append([name, *map(_estimate_cell, found)])
     caption = "Over all books that the rule cleared [95 % interval]; no interval where the books do not differ."
     heads = ["Figure", *(name for name, _ in shown)]
     return f'<div class="box sticky">{table_html(caption, heads, rows, [False] + [True] * len(shown))}</div>'
+
+
+def _estimate_cell(estimate: Mapping[str, Any] | None) -> Cell:
+    """The value, and its interval below."""
+    value, _, ends = interval(estimate).partition(" [")
+    below = f'<span class="delta">[{html(ends)}</span>' if ends else ""
+    return Cell(value, None if estimate is None else estimate["value"], f"{html(value)}{below}")
+
+
+def _in_order(found: Mapping[str, Any], order: Iterable[str]) -> list[tuple[str, Any]]:
+    """Entries in a known order, for JSON sorts its keys; what is not known comes last."""
+    known = [key for key in order if key in found]
+    return [(key, found[key]) for key in [*known, *(k for k in found if k not in known)]]
 
 
 def _differences(document: Mapping[str, Any], shown: Shown) -> list[Section]:
@@ -247,7 +257,7 @@ def _differences(document: Mapping[str, Any], shown: Shown) -> list[Section]:
     titles = {key: told["title"] for key, told in shown[0][1]["definitions"].items()}
     pairs = [
         (titles.get(metric, label(metric)), paired(d))
-        for metric, found in document.get("differences", {}).items()
+        for metric, found in _in_order(document.get("differences", {}), COMPARED)
         for d in found
         if d["n_nonzero"] and kind.get(d["first"]) == kind.get(d["second"])
     ]
@@ -260,21 +270,14 @@ def _differences(document: Mapping[str, Any], shown: Shown) -> list[Section]:
     else:
         body = (
             "<p>Each book is its own control: a figure under one rule less the same under the other, on the books that "
-            "both cleared. Pairs that are equal on every book are left out.</p>"
-            + pairs_table(pairs, "share of W*", units="Rules")
+            "both cleared. Pairs that are equal on every book are left out.</p>" + pairs_table(pairs, "", units="Rules")
         )
     return [Section("pairs", "Rules against each other", body)]
 
 
-def paired(d: Mapping[str, Any]) -> PairedDifference:
-    """A paired difference from the audit's JSON, with names as words."""
-    plain = {**d, "difference": Estimate(**d["difference"]), "first": label(d["first"]), "second": label(d["second"])}
-    return PairedDifference(**plain)
-
-
 def _privacy(shown: Shown) -> str:
     parties = list(dict.fromkeys(party for _, r in shown for party in sorted(r["reveals"])))
-    heads = ["", *(name for name, _ in shown)]
+    names = [name for name, _ in shown]
     rows = []
     for party in parties:
         who = "everybody" if party == "all" else label(party)
@@ -282,8 +285,8 @@ def _privacy(shown: Shown) -> str:
             [Cell(f"{who} learns"), *(Cell(", ".join(r["reveals"].get(party, ())) or "nothing") for _, r in shown)]
         )
     told = [f"{name} declares nothing of what it reveals." for name, r in shown if not r["reveals"]]
-    caption = "What is revealed to whom, as the rule declares it; what a price tells of limits is measured below."
-    privacy = table_html(caption, heads, rows, [False] * len(heads)) if rows else ""
+    caption = "What is revealed to whom, as the rule declares it."
+    privacy = table_html(caption, ["Who", *names], rows, [False] * (1 + len(names))) if rows else ""
     definitions = shown[0][1]["definitions"]
     counts = []
     for key in _COMMUNICATION:
@@ -291,8 +294,10 @@ def _privacy(shown: Shown) -> str:
         if any(found):
             title, hint = definitions[key]["title"], definitions[key]["definition"]
             name = Cell(title, markup=f'{html(title)}<span class="delta">{html(hint)}</span>')
-            counts.append([name, *(Cell(interval(e), None if e is None else e["value"]) for e in found)])
-    communication = table_html("Communication [95 % interval].", heads, counts, [False] + [True] * len(shown))
+            counts.append([name, *map(_estimate_cell, found)])
+    communication = table_html(
+        "Communication [95 % interval].", ["Figure", *names], counts, [False] + [True] * len(shown)
+    )
     says = "".join(f"<p>{html(line)}</p>" for line in told)
     return (
         f'<div class="box sticky">{privacy}{says}</div><div class="box sticky">{communication}'
@@ -311,7 +316,8 @@ def _sent(shown: Shown) -> str:
 
 
 def _tried(shown: Shown) -> str:
-    families = list(dict.fromkeys(f for _, r in shown for f in r["families"]))
+    every = dict.fromkeys(f for _, r in shown for f in r["families"])
+    families = [f for f, _ in _in_order(every, dict.fromkeys([*FAMILIES, *METER_FAMILIES]))]
     rows = []
     for family in families:
         row = [Cell(label(family))]
@@ -355,63 +361,3 @@ def _searched(report: Report) -> str:
     most = f" (at most {search['most']} prices for each order)" if search.get("most") else ""
     text = f"Searched: {listing(done) or 'nothing'}{most}"
     return text + (f"; not searched: {listing(left)}." if left else ".")
-
-
-# --- a scenario -------------------------------------------------------------------------------------------------------
-
-
-def _scenario(scenario: Mapping[str, Any]) -> tuple[Section, Figure]:
-    audits = scenario["rules"]
-    names = _names([a["rule"] for a in audits])
-    currency = audits[0]["currency"]
-    figure = household_figure(audits, names)
-    body = figure_html(figure) + _household_table(audits, names, currency) + _network(audits, names)
-    pairs = [("saving per building", paired(d)) for d in scenario.get("differences", ())]
-    if pairs:
-        body += "<p>Savings of the same buildings under two rules:</p>" + pairs_table(pairs, currency, units="Rules")
-    return Section("scenario", "In the scenario", body), figure
-
-
-def _household_table(audits: Sequence[Mapping[str, Any]], names: Sequence[str], currency: str) -> str:
-    rows = []
-    keys = list(dict.fromkeys((h["kind"], h["value"]) for a in audits for h in a["households"]))
-    for kind, value in keys:
-        words = "all" if kind == "all" else f"{label(kind)}: {label(value)}"
-        row = [Cell(words)]
-        for audit in audits:
-            h = next((x for x in audit["households"] if (x["kind"], x["value"]) == (kind, value)), None)
-            row.append(Cell(NOTHING) if h is None else _household_cell(h))
-        rows.append(row)
-    caption = (
-        f"Mean saving per building [{currency}, 95 % interval] beside the bill alone, and how many pay more than alone."
-    )
-    table = table_html(caption, ["Households", *names], rows, [False] + [True] * len(names))
-    return f'<div class="box sticky">{table}</div>'
-
-
-def _household_cell(h: Mapping[str, Any]) -> Cell:
-    n, share = h["losers"]["n"], h["losers"]["value"]
-    words = interval(h["savings"], decimals=2)
-    small = f"{round((share or 0.0) * n)} of {n} pay more"
-    return Cell(words, h["savings"]["value"], f'{html(words)}<span class="delta">{small}</span>')
-
-
-def _network(audits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    rows, said = [], []
-    for audit, name in zip(audits, names, strict=True):
-        found = audit["feasibility"]
-        if not found.get("checked"):
-            said.append(f"{name}: no power flow was made, so nothing is known of voltages and loading.")
-            continue
-        said.append(
-            f"{name}: {count(found['count'], 'violation')} in {percent(found['share_of_slots'], 2)} of slots "
-            "in the AC power flow."
-        )
-        for key, kind in found["by_kind"].items():
-            worst = NOTHING if kind["worst"] is None else number(kind["worst"])
-            rows.append([Cell(name), Cell(_BREACHES.get(key, label(key))), Cell(f"{kind['count']:,}", kind["count"]),
-                         Cell(worst, kind["worst"])])  # fmt: skip
-    heads = ["Rule", "Violation", "Number", "Worst [p.u.; loading as a share]"]
-    caption = "Network: limits broken in the AC power flow of the run, by kind."
-    table = table_html(caption, heads, rows, [False, False, True, True]) if rows else ""
-    return f'<div class="box"><h3>Network</h3>{list_html(said)}{table}</div>'

@@ -42,7 +42,8 @@ def origins(data: ReportData) -> Figure:
     plan = layout(x, axis(f"used [{unit} per {bins.word}]", rangemode="tozero"), barmode="stack", bargap=0.15)
     note = (
         "Certificates of origin follow the energy through batteries and from neighbour to neighbour, each counted "
-        "once. What suppliers deliver has the mix they state; unknown is what stood in batteries before the run."
+        "once. What suppliers deliver has the mix they state. Unknown: what a supplier cannot name, and what stood in "
+        "batteries before the run."
     )
     return Figure(id_, title, _text(data), (Panel("", {"data": traces, "layout": plan}),), note=note)
 

@@ -27,7 +27,8 @@ def pairs_table(
             Cell(NOTHING if pair.d_z is None else signed(pair.d_z), pair.d_z), Cell(effect_words(pair)),
             Cell(NOTHING if pair.rank_biserial is None else signed(pair.rank_biserial), pair.rank_biserial),
         ])  # fmt: skip
-    heads = ["Figure", units, f"Difference [{currency} or the figure's unit]", "95 % interval", "p (Holm)", "d_z",
+    unit = f" [{currency} or the figure's unit]" if currency else ""
+    heads = ["Figure", units, f"Difference{unit}", "95 % interval", "p (Holm)", "d_z",
              "Effect", "Rank-biserial"]  # fmt: skip
     caption = (
         "Paired differences: Wilcoxon's signed-rank test, p corrected by Holm per figure; Cohen's d_z; matched pairs."

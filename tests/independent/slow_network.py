@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
@@ -101,14 +102,14 @@ def clear(
     bids: Sequence[Bid],
     retail: float | None = None,
     feed_in: float | None = None,
-    extra: Mapping[int, float] | None = None,
+    extra: Mapping[int, tuple[float, float]] | None = None,
     sides: int = 0,
 ) -> Solution | None:
     """2.18: ``max sum b x - sum a x - r imp + f exp`` within all limits; None where that is infeasible.
 
-    With prices the retailer stands at node 0. Without, members balance among themselves, and the load outside the market
-    crosses node 0. ``extra`` is a demand at nodes that the market has to serve. With ``sides`` every line's apparent
-    power lies in a polygon of so many sides, drawn inside the circle.
+    With prices the retailer stands at node 0. Without, members balance among themselves, and the load outside the
+    market crosses node 0. ``extra`` is a demand at nodes that the market has to serve, active and reactive. With
+    ``sides`` every line's apparent power lies in a polygon of so many sides, drawn inside the circle.
     """
     extra = extra or {}
     m = len(bids)
@@ -117,8 +118,8 @@ def clear(
     for i, b in enumerate(bids):
         p_of[b.node, i] = 1 if b.buy else -1
         q_of[b.node, i] = b.tan * (1 if b.buy else -1)
-    base_p = np.array([grid.base_p[j] + extra.get(j, 0.0) for j in range(grid.n)])
-    base_q = np.array(grid.base_q)
+    base_p = np.array([grid.base_p[j] + extra.get(j, (0.0, 0.0))[0] for j in range(grid.n)])
+    base_q = np.array([grid.base_q[j] + extra.get(j, (0.0, 0.0))[1] for j in range(grid.n)])
     subtree = np.array([[1.0 if k in grid.below(j) else 0.0 for k in range(grid.n)] for j in range(grid.n)])
     on_path = np.array([[1.0 if k in grid.path(j) else 0.0 for k in range(grid.n)] for j in range(grid.n)])
     f, f0, g, g0 = subtree @ p_of, subtree @ base_p, subtree @ q_of, subtree @ base_q
@@ -148,7 +149,7 @@ def clear(
     with_retailer = retail is not None and feed_in is not None
     if with_retailer:
         balance[m], balance[m + 1] = -1.0, 1.0
-    rhs = -f0[0] if with_retailer else -sum(extra.values())
+    rhs = -f0[0] if with_retailer else -sum(p for p, _ in extra.values())
     cost = [(-b.p if b.buy else b.p) for b in bids] + [retail or 0.0, -(feed_in or 0.0)]
     bound = (0.0, grid.cap[0] if with_retailer else 0.0)
     done = linprog(
@@ -173,15 +174,73 @@ def price_interval(
     node: int,
     retail: float | None = None,
     feed_in: float | None = None,
+    tan: float = 0.0,
     step: float = 1e-4,
 ) -> tuple[float, float]:
-    """Marginal cost of demand at a node: what one step less saves and one more costs, per unit."""
+    """Marginal cost of demand at a node: what one step less saves and one more costs, per unit of active power."""
     at = clear(grid, bids, retail, feed_in)
     assert at is not None
-    less, more = (clear(grid, bids, retail, feed_in, {node: d}) for d in (-step, step))
+    less, more = (clear(grid, bids, retail, feed_in, {node: (d, d * tan)}) for d in (-step, step))
     low = -inf if less is None else (less.value - at.value) / step
     high = inf if more is None else (at.value - more.value) / step
     return low, high
+
+
+# 2.18, losses: networks without limits --------------------------------------------------------------------------------
+
+
+def _lossy(
+    grid: Grid, bids: Sequence[Bid], retail: float, feed_in: float, flow_columns: np.ndarray, rows: Any, top: Any
+) -> float:
+    """Best value with given effects of flow variables on the nodes, and rows that bind them from above."""
+    m = len(bids)
+    a = np.zeros((grid.n, m + 2))
+    for i, b in enumerate(bids):
+        a[b.node, i] = -1 if b.buy else 1
+    a[0, m], a[0, m + 1] = 1, -1
+    flows = flow_columns.shape[1]
+    cost = [*((-b.p if b.buy else b.p) for b in bids), retail, -feed_in, *([0.0] * flows)]
+    done = linprog(
+        cost,
+        A_ub=None if rows is None else np.hstack([np.zeros((len(rows), m + 2)), rows]),
+        b_ub=top,
+        A_eq=np.hstack([a, flow_columns]),
+        b_eq=grid.base_p,
+        bounds=[*((0.0, b.q) for b in bids), *([(0.0, None)] * (2 + flows))],
+        method="highs",
+    )
+    assert done.success
+    return -float(done.fun)
+
+
+def value_with_factors(
+    grid: Grid, bids: Sequence[Bid], retail: float, feed_in: float, factor: Sequence[float]
+) -> float:
+    """Best value where of what is sent into the line above j the part ``factor[j]`` is lost, whichever way it goes."""
+    columns = np.zeros((grid.n, 2 * grid.n))
+    for j in range(1, grid.n):
+        up = grid.parent[j]
+        columns[j, 2 * j], columns[up, 2 * j] = 1 - factor[j], -1  # sent down
+        columns[j, 2 * j + 1], columns[up, 2 * j + 1] = -1, 1 - factor[j]  # sent up
+    return _lossy(grid, bids, retail, feed_in, columns, None, None)
+
+
+def value_with_quadratic_losses(grid: Grid, bids: Sequence[Bid], retail: float, feed_in: float) -> float:
+    """Best value where the line above j loses ``r F^2 / v_0^2``, F at its lower end: by many tangents."""
+    columns = np.zeros((grid.n, 3 * grid.n))
+    rows, top = [], []
+    for j in range(1, grid.n):
+        up = grid.parent[j]
+        columns[j, 3 * j], columns[up, 3 * j] = 1, -1
+        columns[j, 3 * j + 1], columns[up, 3 * j + 1] = -1, 1
+        columns[up, 3 * j + 2] = -1  # the loss
+        k = grid.r[j] / grid.v0**2
+        for at in np.linspace(-3, 3, 601):
+            row = np.zeros(3 * grid.n)
+            row[3 * j], row[3 * j + 1], row[3 * j + 2] = 2 * k * at, -2 * k * at, -1
+            rows.append(row)
+            top.append(k * at**2)
+    return _lossy(grid, bids, retail, feed_in, columns, np.array(rows), top)
 
 
 # 2.20 -----------------------------------------------------------------------------------------------------------------
@@ -196,7 +255,7 @@ def corner_is_feasible(grid: Grid, nodes: Sequence[int], use: Sequence[float], s
 
 
 def safe(grid: Grid, nodes: Sequence[int], use: Sequence[float], sign: int) -> bool:
-    """Any use within the limits is feasible: in a linear network, if the corner where all use it and nobody does are."""
+    """Any use within the limits is feasible: in a linear network, if all at their limits and all at nothing are."""
     return corner_is_feasible(grid, nodes, use, sign) and corner_is_feasible(grid, nodes, [0.0] * len(use), sign)
 
 

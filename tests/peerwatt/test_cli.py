@@ -242,6 +242,7 @@ def test_compare_hands_on_and_shows_the_findings(
         "peerwatt.report",
         comparison_table=lambda summaries, names: f"{len(summaries)} arms: {' and '.join(names)}",
         comparison_findings=lambda _summaries, _names: ["b does not beat [a]"],
+        reference_sentences=lambda _summaries, _names: ["b pays 1.00 EUR less"],
     )
     assert cli.main(["compare", *targets, "--days", "3"]) == 0
     with_rules = "--rules" in targets
@@ -252,6 +253,7 @@ def test_compare_hands_on_and_shows_the_findings(
     out = capsys.readouterr().out
     assert "2 arms: a and b" in out
     assert "- b does not beat [a]" in out
+    assert "- b pays 1.00 EUR less" in out
     assert "runs/comparison/comparison.html" in out
 
 
