@@ -97,22 +97,20 @@ def nodal_clearing(folder: Path) -> Outcome:
     program, slots = _programs(book)
     found = rule.clear_batch(book)
     bound = int((~found.has_price).sum())  # prices differ between nodes
-    ratios, parts = [], []
-    for _ in range(5):
+    own = solver = alone = float("inf")
+    for _ in range(9):  # the machine varies more than the two do: best of each
         start = time.perf_counter()
         rule.clear_batch(book)
-        own = time.perf_counter() - start
-        solver, alone = _solver_s(program, slots)
-        ratios.append(own / solver)
-        parts.append((own, solver, alone))
-    middle = int(np.argsort(ratios)[2])
-    own, solver, alone = (1e3 * part / N_SLOTS for part in parts[middle])
+        own = min(own, time.perf_counter() - start)
+        both, run = _solver_s(program, slots)
+        solver, alone = min(solver, both), min(alone, run)
+    own, solver, alone = (1e3 * part / N_SLOTS for part in (own, solver, alone))
     return Outcome(
-        f"{ratios[middle]:.2f} times ({own:.2f} ms a slot)",
+        f"{own / solver:.2f} times ({own:.2f} ms a slot)",
         "at most 2 times HiGHS' own warm solve",
-        ratios[middle] <= 2,
-        f"median of 5; limits bind in {bound} of {N_SLOTS} slots; HiGHS with its new numbers {solver:.2f} ms, "
-        f"its run alone {alone:.2f} ms",
+        own <= 2 * solver,
+        f"best of 9; limits bind in {bound} of {N_SLOTS} slots; HiGHS takes its new numbers, runs and gives its answer "
+        f"in {solver:.2f} ms, its run alone {alone:.2f} ms",
     )
 
 

@@ -52,11 +52,12 @@ class Misreport:
 
 
 def small_books(rng: np.random.Generator) -> list[list[Order]]:
-    """Books of two to four orders, the smallest first: chosen ones, then random ones."""
+    """Books of two to four orders, the smallest first: chosen ones, then random ones, every other with one lot."""
     rows = list(_SMALL)
-    for _ in range(RANDOM_BOOKS):
+    for number in range(RANDOM_BOOKS):
         sides = [_BUY, _SELL, *(_BUY if rng.integers(2) else _SELL for _ in range(int(rng.integers(0, 3))))]
-        rows.append(tuple((side, int(rng.choice([1, 4, 8])), int(rng.integers(1, 24))) for side in sides))
+        lots = [4] if number % 2 else [1, 4, 8]
+        rows.append(tuple((side, int(rng.choice(lots)), int(rng.integers(1, 24))) for side in sides))
     books: list[list[Order]] = []
     for row in rows:
         named = [(f"{'b' if side == _BUY else 's'}{i}", side, e_wh, price) for i, (side, e_wh, price) in enumerate(row)]

@@ -216,4 +216,7 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled, t
         certificates_wh=traced.account_wh,
         standing_wh=settled.standing_wh if system.own.standing else None,
         standing_u=settled.standing_u if system.own.standing else None,
+        supplier_sold_wh=None if settled.suppliers is None else settled.suppliers[0],
+        supplier_bought_wh=None if settled.suppliers is None else settled.suppliers[1],
+        supplier_u=None if settled.suppliers is None else settled.suppliers[2],
     )

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core import MarketError
 from market.book import BookBatch
 from market.registry import MeterRule
 from market.settlement import (
@@ -24,6 +22,7 @@ from market.settlement import (
     settle_contracts,
     settle_sharing,
 )
+from market.settlement.suppliers import BestOffers, best_offers, by_supplier
 from peerwatt.clearing import MILLI, contracts_of_pairs, no_contracts, pool_trades, shifted
 from peerwatt.messages import Bool, Cleared, Delivered, Int, Meters, Prices, Settled, Window
 from peerwatt.own_terms import bounded_prices, merged, settle_agreed
@@ -50,7 +49,7 @@ def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window:
         )
     price_u = bounded_prices(system, price_u, net_wh)
     side = np.where(active, np.sign(net_wh), 0).astype(np.int8)
-    in_book = setup.backstop == "in_book"
+    offers = offers_in_book(system, prices, window)
     return BookBatch(
         side=side,
         e_wh=np.where(active, np.abs(net_wh), 0),
@@ -65,18 +64,16 @@ def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window:
         agent_ids=system.building_ids,
         attributes=system.own.attributes,
         terms=system.own.terms,
-        retail_u=_one_price(prices.retail_u, "retail") if in_book else None,
-        feed_in_u=_one_price(prices.feed_in_u, "feed-in") if in_book else None,
+        retail_u=None if offers is None else offers.retail_u,
+        feed_in_u=None if offers is None else offers.feed_in_u,
     )
 
 
-def _one_price(plane: Int, name: str) -> Int:
-    if (plane != plane[:, :1]).any():
-        raise MarketError(
-            f"the retailer stands in the book, but {name} prices differ between buildings",
-            remedy="use market.backstop: after, or give every building the same contract",
-        )
-    return plane[:, 0].copy()
+def offers_in_book(system: System, prices: Prices, window: Window) -> BestOffers | None:
+    """What the retailers offer inside the book, None where they stand behind it."""
+    if system.market.backstop != "in_book":
+        return None
+    return best_offers(prices.retail_u, prices.feed_in_u, system.supply.supplier_of, window.first)
 
 
 def settle_window(system: System, block: Delivered, meters: Meters, prices: Prices) -> Settled:
@@ -116,7 +113,17 @@ def settle_window(system: System, block: Delivered, meters: Meters, prices: Pric
         has_price=has_price,
         standing_wh=standing.wh,
         standing_u=standing.amount_u,
+        suppliers=_suppliers(system, postings, prices, block.window),
     )
+
+
+def _suppliers(system: System, postings: Postings, prices: Prices, window: Window) -> tuple[Int, Int, Int] | None:
+    """What each named supplier sold, bought and received; None where none is named."""
+    supply = system.supply
+    if not supply.suppliers:
+        return None
+    offers = offers_in_book(system, prices, window)
+    return by_supplier(postings, supply.supplier_of, len(supply.suppliers), offers)
 
 
 def _without_market(system: System, meters: Meters, prices: Prices) -> Lines:

@@ -158,6 +158,7 @@ class Settled:
     has_price: Bool
     standing_wh: Int  # (S, C) delivered under each standing contract,
     standing_u: Int  # and its amount [micro-currency]; both are within the postings
+    suppliers: tuple[Int, Int, Int] | None  # sold, bought (S, K) [Wh], received (S, K + 1); None where none is named
 
 
 @dataclass(frozen=True, slots=True)

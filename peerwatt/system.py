@@ -80,6 +80,8 @@ class Supply:
 
     contracts: tuple[ContractPrices, ...]
     contract_of: Int  # (B,)
+    suppliers: tuple[str, ...]  # names, in the order of the contracts; none = nobody is named
+    supplier_of: Int  # (B,)
     bills: BillTerms
     loss_u: Int  # (T,) of the whole run
     imbalance_u: Int | None  # (T,)

@@ -31,6 +31,10 @@ SLACK = 1e-4
 """By how much prices may miss a limit price because of the tilt [thousandths of a currency unit per kWh]."""
 
 
+TRIES = 4
+"""Choices of limits that are tried before a program looks for prices."""
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A limit that binds: ``kind`` line, v_min, v_max or polygon; ``sense`` +1 from above, -1 below, 0 both."""
@@ -142,7 +146,7 @@ def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Opti
         if (value < book.low[inner] - 1.0).any() or (value > book.high[inner] + 1.0).any():
             return None
         z[inner] = np.minimum(np.maximum(value, book.low[inner]), book.high[inner])
-    y, unique = _prices(book, binding, rows, inner, (kept, inverse), at_low & ~fixed, at_high & ~fixed)
+    y, unique = _prices(program, book, binding, rows, inner, (kept, inverse), at_low & ~fixed, at_high & ~fixed)
     node_price = times(rows_p.T, y)
     reactive = program.has_q or bool(book.base_q.any())
     node_price_q = times(rows_q.T, y) if reactive else np.zeros_like(node_price)
@@ -199,14 +203,14 @@ def _inverse(matrix: Float) -> Float | None:
 
 
 def _prices(
-    book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp], basis: tuple[Int, Float],
+    program: NodalProgram, book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp], basis: tuple[Int, Float],
     at_low: NDArray[np.bool_], at_high: NDArray[np.bool_],
 ) -> tuple[Float, bool]:  # fmt: skip
     """(1 + K,) prices y, and whether they are the only ones.
 
-    No more limits get a value than orders in between tell of: those of ``basis``, or as many from the far end of the
-    feeder. Where that contradicts a fill, their values are as small as they can be; where no order is in between, prices
-    are in the middle of what is possible.
+    No more limits get a value than orders in between tell of: those of ``basis``, or as many others of those that bind.
+    Where what is tried contradicts a fill, values are as small as they can be; where no order is in between, prices are
+    in the middle of what is possible.
     """
     price = book.price_u.astype(np.float64)
     k = len(binding)
@@ -219,8 +223,9 @@ def _prices(
         return np.array([sum(ends) / max(len(ends), 1)]), len(ends) == 2 and lowest == highest
     sense = np.array([b.sense for b in binding])
     part = rows[:, inner]
-    for again in (False, True) if len(inner) else ():
-        kept, inverse = _independent(part, np.append(0, np.arange(k, 0, -1))) if again else basis
+    order = np.append(0, np.arange(k, 0, -1))  # after the limits of the basis: from the far end of the feeder
+    for attempt in range(TRIES if len(inner) else 0):
+        kept, inverse = _independent(part, order) if attempt else basis
         if len(kept) < len(inner):
             break
         y = np.zeros(k + 1)
@@ -230,8 +235,13 @@ def _prices(
             return y, True
         each, close = times(rows.T, y), SLACK * MILLI
         wrong = (at_low & (each < price - close)) | (at_high & (each > price + close))
-        if not wrong.any() and (sense * y[1:] >= -1e-9 * (1.0 + np.abs(y).max())).all():
+        unsigned = sense * y[1:] < -1e-9 * (1.0 + np.abs(y).max())
+        if not wrong.any() and not unsigned.any():
             return y, False
+        if attempt:  # then: limits of the nodes whose orders disagree first, those with the wrong sign last
+            blamed = np.isin([b.node for b in binding], program.node[wrong])
+            later = np.where(unsigned, 2, np.where(blamed, 0, 1))[order[1:] - 1]
+            order = np.append(0, order[1:][np.argsort(later, kind="stable")])
     face = PriceFace(book, binding, rows, inner, at_low, at_high)
     if len(inner):
         smallest = face.end(np.append(0.0, sense * np.abs(rows[1:]).max(axis=1)), up=False)

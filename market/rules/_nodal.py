@@ -12,6 +12,7 @@ is then computed afresh from its active limits (`market.rules._active`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,14 +56,20 @@ class SlotBook:
 def tilts(side: NDArray[np.int8], by_priority: Int) -> Float:
     """(N + 2,) tilt of every column: orders present in the order of priority, then the grid."""
     present = by_priority[side[by_priority] != 0]
-    n = len(present)
-    step = TILT * min(1.0, 1000.0 / max(n, 1))
+    step, sizes = _steps(len(present))
     out = np.zeros(len(side) + 2)
-    rank = np.arange(n)
-    # a fraction of an irrational step keeps sums of ranks from cancelling (1 - 2 + 1)
-    out[present] = side[present] * step * (2.0 + n - rank + 0.5 * ((rank * GOLDEN) % 1.0))
+    out[present] = side[present] * sizes
     out[-2], out[-1] = 0.5 * step, -0.5 * step  # the retailer trades at equal prices too, but after everybody
     return out
+
+
+@lru_cache(maxsize=64)
+def _steps(n: int) -> tuple[float, Float]:
+    """The step between n orders and the size of each one's tilt."""
+    step = TILT * min(1.0, 1000.0 / max(n, 1))
+    rank = np.arange(n)
+    # a fraction of an irrational step keeps sums of ranks from cancelling (1 - 2 + 1)
+    return step, step * (2.0 + n - rank + 0.5 * ((rank * GOLDEN) % 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,11 +75,11 @@ def prepare(
     if network is not None and scenario.power_flow != "none":
         wires = connect(loaded, network, buildings, threads)
     supply = supply_columns(scenario, buildings, grid, profiles)
-    if scenario.market.backstop == "in_book" and not _one_retailer(supply):
+    if scenario.market.backstop == "in_book" and not supply.suppliers and not _one_retailer(supply):
         raise loaded.error(
             ("market", "backstop"),
             "the retailer stands in the book, but retail or feed-in prices differ between contracts",
-            "use market.backstop: after, or give every building the same prices",
+            "use market.backstop: after, give every building the same prices, or name the `supplier` of each contract",
         )
     ids = tuple(b.id for b in buildings)
     id_rank = np.argsort(np.argsort(np.array(ids))).astype(np.int64)

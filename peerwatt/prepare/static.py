@@ -15,6 +15,7 @@ from grid.profiles.plausible import CHECK_UNIT
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
 from peerwatt.prepare.origin import origin_names
+from peerwatt.prepare.supply import supplier_names
 from peerwatt.prepare.wires import branch_infos, bus_infos
 from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.scenario import data_files, scenario_digest
@@ -69,6 +70,7 @@ def run_static(
             "power_flow": "none" if wires is None else wires.engine,
             "network": scenario.network.source,
             "origins": list(origin_names(scenario)),
+            "suppliers": list(supplier_names(scenario, expanded.buildings)),
             "standing_contracts": [
                 {"id": c.id, "seller": c.seller, "buyer": c.buyer} for c in scenario.standing_contracts
             ],

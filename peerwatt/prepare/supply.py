@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from grid.profiles import ProfileTable
 
 
+UNNAMED = "other"
+"""Supplier of contracts that name none, where others do."""
+
+
 def supply_columns(
     scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid, profiles: ProfileTable
 ) -> Supply:
@@ -45,6 +49,8 @@ def supply_columns(
     )
     contract_of = np.array([used.index(b.contract) for b in buildings], np.int64)
     settlement = scenario.settlement
+    named = [scenario.contracts[name].supplier or UNNAMED for name in used]
+    suppliers = supplier_names(scenario, buildings)
 
     def series(tariff: Tariff | None, path: str) -> Int | None:
         return None if tariff is None else tariff_prices_u(tariff_spec(tariff, path, profiles), grid, zone)
@@ -52,11 +58,19 @@ def supply_columns(
     return Supply(
         contracts=contracts,
         contract_of=contract_of,
+        suppliers=suppliers,
+        supplier_of=np.array([suppliers.index(named[k]) if suppliers else 0 for k in contract_of], np.int64),
         bills=BillTerms.of(grid, zone, contracts, contract_of.tolist()),
         loss_u=tariff_prices_u(tariff_spec(settlement.loss_price, "settlement.loss_price", profiles), grid, zone),
         imbalance_u=series(settlement.imbalance_price, "settlement.imbalance_price"),
         imbalance_short_u=series(settlement.imbalance_price_short, "settlement.imbalance_price_short"),
     )
+
+
+def supplier_names(scenario: Scenario, buildings: tuple[Building, ...]) -> tuple[str, ...]:
+    """Suppliers under whose contracts buildings are, none where no contract names one."""
+    named = [scenario.contracts[name].supplier or UNNAMED for name in dict.fromkeys(b.contract for b in buildings)]
+    return tuple(dict.fromkeys(named)) if set(named) != {UNNAMED} else ()
 
 
 def terms_spec(terms: ContractTerms, path: str, profiles: ProfileTable) -> TermsSpec:

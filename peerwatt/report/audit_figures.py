@@ -282,7 +282,7 @@ def people_figure(shown: Shown) -> Figure:
     panels = (Panel("How W* is shared, mean over books", _shares(known)), Panel("Gain of an agent", _boxes(known)))
     note = (
         "A gain is an agent's utility; under rules on meters what it saves beside being alone with its retailer. "
-        "Right: 1 is an equal part of W*; box = middle half, whiskers = 5 to 95 % of agents, diamond = mean."
+        "Gain of an agent: 1 is an equal part of W*; box = middle half, whiskers = 5 to 95 % of agents, diamond = mean."
     )
     losing = [
         f"{fixed(100 * g['worse_off']['value'], 1)} % of {side_name(r, g['side'])} under {name}"

@@ -25,6 +25,7 @@ BUILDING_FIELDS = (
 )  # fmt: skip
 """Per-building energies that are summed by local month: ``month_<field>``, shape (months, buildings)."""
 
+SUPPLIER_FIELDS = ("supplier_sold_wh", "supplier_bought_wh", "supplier_u")
 PROFILE_FIELDS = ("load_wh", "pv_wh", "local_wh", "import_wh", "export_wh")
 """District energies summed by local month and hour: ``profile_<field>``, shape (months, 24)."""
 
@@ -105,6 +106,9 @@ class Accumulator:
             if (column := getattr(record, name)) is not None:
                 for month, part in calendar.segments():
                     self.values[f"month_{name}"][month] += column[part].sum(axis=0)
+        for name in SUPPLIER_FIELDS:
+            if (column := getattr(record, name)) is not None:
+                self.values[name] += column.sum(axis=0)
         self._add_profiles(record, calendar, local_wh, price, priced)
         self._add_prices(local_wh, price, priced)
         self._add_exchange(record, calendar, local_wh)
@@ -298,6 +302,9 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
     integer |= {f"month_{name}": (months,) for name in ("drawn_wh", "fed_wh", "loss_wh", "local_wh")}
     by_building = ("retail_bought_wh", "retail_sold_wh", "baseline_u", "purchase_u", "sale_u")
     integer |= {f"month_{name}": (months, b) for name in by_building}
+    if static.suppliers:
+        k = len(static.suppliers)
+        integer |= {name: (k + (name == "supplier_u"),) for name in SUPPLIER_FIELDS}
     if static.standing:
         integer |= {f"month_{name}": (months, len(static.standing)) for name in ("standing_wh", "standing_u")}
     integer |= {f"profile_{name}": (months, 24) for name in (*PROFILE_FIELDS, "slots", "price_slots", "v_slots")}

@@ -33,6 +33,8 @@ _SLOT_FIELDS = ("price_num", "price_den", "loss_wh", "exchange_wh")
 _GRID_FIELDS = ("v_pu", "branch_loading", "branch_p_kw", "losses_kw", "slack_p_kw", "carbon_kg_per_kwh")
 _ORIGIN_FIELDS = ("origin_wh", "origin_ways_wh", "certificates_wh")
 _STANDING_FIELDS = ("standing_wh", "standing_u")
+_SUPPLIER_FIELDS = {"supplier_sold_wh": 0, "supplier_bought_wh": 0, "supplier_u": 1}
+"""Columns beyond one per supplier."""
 _ROWS_PER_CHUNK = 250_000
 
 
@@ -127,6 +129,11 @@ def check_record(record: WindowRecord, static: RunStatic, next_slot: int) -> Win
         if (column is None) != (not static.standing):
             raise RunError(f"{name} does not fit the run's {len(static.standing)} standing contracts")
         values[name] = None if column is None else _int(name, column, (n, len(static.standing)))
+    for name, more in _SUPPLIER_FIELDS.items():
+        column, width = getattr(record, name), len(static.suppliers)
+        if (column is None) != (not width):
+            raise RunError(f"{name} does not fit the run's {width} suppliers")
+        values[name] = None if column is None else _int(name, column, (n, width + more))
     for name in _GRID_FIELDS:
         values[name] = _finite(name, getattr(record, name), (n, *widths.get(name, ())), record.first_slot, static)
     return WindowRecord(**values)

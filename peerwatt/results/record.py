@@ -83,6 +83,9 @@ class WindowRecord:
     origin_ways_wh: Int | None = None  # (S, B, 3) of it from own generation, own battery, neighbours
     standing_wh: Int | None = None  # (S, C) delivered under each standing contract, within bought_wh and sold_wh
     standing_u: Int | None = None  # (S, C) what its buyer paid its seller, within postings_u; None: there are none
+    supplier_sold_wh: Int | None = None  # (S, K) of each named supplier; None: none is named
+    supplier_bought_wh: Int | None = None  # (S, K)
+    supplier_u: Int | None = None  # (S, K + 1) of the retailer's account; the last column is no one supplier's
     certificates_wh: Int | None = None  # (S, 8, O) the district's certificates, rows as CERTIFICATE_ROWS
 
 
@@ -158,6 +161,12 @@ class RunStatic:
     def origins(self) -> tuple[str, ...]:
         """Origins that energy can have; empty where the run does not follow them."""
         names = self.options.get("origins", ())
+        return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+    @property
+    def suppliers(self) -> tuple[str, ...]:
+        """Named suppliers, in the order of their columns; empty where no contract names one."""
+        names = self.options.get("suppliers", ())
         return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
 
     @property

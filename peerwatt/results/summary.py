@@ -80,6 +80,7 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
         "origin": origin_summary(static, values, undefined),
         "carbon": _carbon(static, values, undefined),
         "money": _money(static, values, bills, actual, baseline),
+        **({"suppliers": _suppliers(static, values)} if static.suppliers else {}),
         "savings": _savings(static, values, actual, baseline, undefined),
         "buildings": _buildings(static, values, actual, baseline),
         "undefined": undefined,
@@ -299,6 +300,20 @@ def _money(static: RunStatic, values: Values, bills: Bills | None, actual: list[
         "operator_surplus_u": accounts["operator"]["total_u"],
         "accounts": accounts,
     }
+
+
+def _suppliers(static: RunStatic, values: Values) -> Block:
+    """What each named supplier sold, bought and received; ``rest_u`` of the retailer's account is nobody's alone."""
+    sold, bought, received = (values[f"supplier_{name}"] for name in ("sold_wh", "bought_wh", "u"))
+    found: Block = {
+        name: {
+            "sold_kwh": _kwh(sold[k]),
+            "bought_kwh": _kwh(bought[k]),
+            "received_u": int(received[k]),
+        }
+        for k, name in enumerate(static.suppliers)
+    }
+    return {"of": found, "rest_u": int(received[-1])}
 
 
 def _savings(

@@ -48,7 +48,7 @@ from peerwatt.scenario.buildings import (
 )
 from peerwatt.scenario.market import Deadline, ForecastModel, Level, Market, Stage
 from peerwatt.scenario.origin import Origin
-from peerwatt.scenario.own_terms import OptOut, OwnTerms, StandingContract
+from peerwatt.scenario.own_terms import StandingContract
 from peerwatt.scenario.supply import (
     Contract,
     ContractTerms,
@@ -119,9 +119,7 @@ __all__ = [
 FORMAT = 1
 """Version of the scenario format that this code reads without migration."""
 
-Table = Literal[
-    "slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates", "origins"
-]
+Table = Literal["slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates", "origins"]
 
 TABLES: tuple[Table, ...] = get_args(Table)
 

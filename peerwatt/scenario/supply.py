@@ -133,4 +133,9 @@ class ContractTerms(Model):
 class Contract(Model):
     """A supply contract: its terms in order of validity."""
 
+    supplier: str | None = Field(
+        None,
+        description="who supplies under it; where contracts name several, they compete in the book (backstop: in_book) "
+        "and results say what each of them sold and earned",
+    )
     terms: tuple[ContractTerms, ...] = Field(min_length=1, description="one entry per stretch of time, earliest first")

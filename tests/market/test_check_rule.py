@@ -26,11 +26,12 @@ from market import (
     registry,
     rules,
 )
-from market.registry import register_rule
+from market.registry import make_rule, register_rule
 from market.result import BatchClearing, book_result
 from market.rules.mid_market_rate import MidMarketRate
 from market.rules.uniform_price import UniformPrice
 from market.testing import check_rule
+from tests.market.every_rule import VARIANTS, Variant, label
 
 
 @pytest.fixture(autouse=True)
@@ -41,43 +42,23 @@ def _registry_as_it_was() -> Iterator[None]:
     registry._rules.update(before)
 
 
-SHARES = {"m0": "1/3", "m1": 0.25, "m3": 0.1}
-VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    ("uniform_price", {}),
-    ("uniform_price", {"k": "1/3", "tie_break": "prorata"}),
-    ("uniform_price", {"k": 0, "tie_break": "random", "seed": 7}),
-    ("uniform_price", {"zero_surplus": False}),
-    ("pay_as_bid", {}),
-    ("pay_as_bid", {"variant": "buyer_pays_bid", "tie_break": "random"}),
-    ("pair_price", {}),
-    ("pair_price", {"k": 0.25, "tie_break": "prorata", "zero_surplus": False}),
-    ("mid_market_rate", {}),
-    ("supply_demand_ratio", {}),
-    ("supply_demand_ratio", {"c": 100}),
-    ("bill_sharing", {}),
-    ("no_market", {}),
-    ("sharing_keys", {"key": "static", "shares": SHARES}),
-    ("sharing_keys", {"key": "static", "shares": SHARES, "unused": "redistribute", "price": "free"}),
-    ("sharing_keys", {"key": "pro_rata"}),
-    ("sharing_keys", {"key": "priority", "order": ["m2", "m0"]}),
-    ("sharing_keys", {"key": "equal", "price": "contract", "price_u": 100}),
-    ("sharing_keys", {"key": "ex_ante_variable", "repeat": True, "shares": {"m0": [0.3, 0.4], "m3": [0.1, 0.6]}}),
-    ("sharing_keys", {"key": "per_pair", "shares": {"m0": {"m1": 0.3, "m2": 0.5}, "m3": SHARES}}),
-]
-
-
-@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
-def test_every_shipped_rule_keeps_its_word(name: str, parameters: dict[str, Any]) -> None:
+@pytest.mark.parametrize("variant", VARIANTS, ids=label)
+def test_every_shipped_rule_keeps_its_word(variant: Variant) -> None:
+    name, parameters = variant
     report = check_rule(name, books=40, **parameters)
     assert report.rule == name
-    assert sum(report.checks.values()) > 200
-    batch = "share == share_batch" if "share == share_batch" in report.checks else "clear == clear_batch"
-    assert report.checks[batch] > 40
+    applied = max(report.checks.get(batch, 0) for batch in ("share == share_batch", "clear == clear_batch"))
+    # rules for equal lots, or for one side, take few of the books; what they take is enough to be of use
+    assert applied >= (40 if report.skipped < 100 else 15), report
+    assert sum(report.checks.values()) > 4 * applied
+    declares = make_rule(name, parameters).declares
+    assert ("truthful price" in report.checks) == (declares.truthful_price and name != "no_market")
+    assert ("truthful quantity" in report.checks) == (declares.truthful_quantity and name != "no_market")
 
 
 def test_no_registered_rule_is_left_out() -> None:
     shipped = {r.name for r in rules() if not r.name.startswith("test_")}
-    assert shipped <= {name for name, _ in VARIANTS}
+    assert shipped == {name for name, _ in VARIANTS}
 
 
 # --- rules with a fault each ------------------------------------------------------------------------------------------
