@@ -103,7 +103,7 @@ def utility_u(truth: Order, result: Result) -> Money | None:
 
 
 def gainful_misreport(
-    clear: Callable[[list[Order]], Result],
+    clear: Callable[[list[Order]], Result | None],
     book: list[Order],
     reports: Callable[[Order, Sequence[Order]], Iterator[Order]],
 ) -> Misreport | None:
@@ -112,18 +112,21 @@ def gainful_misreport(
     Parameters
     ----------
     clear
-        Clears a book.
+        Clears a book; None where the rule is not applicable, in which case nobody gains.
     book
         Everybody's truth, one order per agent.
     reports
         What an agent may state instead: `other_prices` or `other_quantities`.
     """
     honest = clear(book)
+    if honest is None:
+        return None
     for i, truth in enumerate(book):
         before = utility_u(truth, honest)
         assert before is not None, "no fill is above its order"
         for report in reports(truth, book):
-            after = utility_u(truth, clear([*book[:i], report, *book[i + 1 :]]))
+            reported = clear([*book[:i], report, *book[i + 1 :]])
+            after = None if reported is None else utility_u(truth, reported)
             if after is not None and after > before:
                 return Misreport(truth, report, before, after)
     return None

@@ -125,7 +125,7 @@ class Tried:
 
     @property
     def batch(self) -> tuple[str, bool, bool]:
-        """What the books of a batch have in common. Huge numbers would send all slots beside them down the slow road."""
+        """What the books of a batch have in common. Huge numbers would send the slots beside them a slow road."""
         return self.kind, self.context.in_book, any(o.e_wh >= HUGE_WH for o in self.orders)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,17 +46,20 @@ def clear_contracts(system: System, bids: Bids, window: Window) -> Cleared:
     return clear_book(system, rule, bids.book, window)
 
 
-def clear_book(system: System, rule: BidRule, book: BookBatch, window: Window, slots: int = 1) -> Cleared:
+def clear_book(
+    system: System, rule: BidRule, book: BookBatch, window: Window, slots: int = 1, stage: int = 0
+) -> Cleared:
     """Clear books whose products span ``slots`` slots each, level by level; exact money becomes whole micro-currency.
 
-    ``window`` is that of the slots. Source: market-rules 2.19, 2.22, 4.6.
+    ``window`` is that of the slots; ``stage`` counts from the last one, which is 0, and then from the first. Source: market-rules 2.19, 2.22, 4.6.
     """
     levels = system.market.levels
     if not levels:
-        return _contracts_of(system, rule, book, window, slots)
+        return _contracts_of(system, rule, book, window, slots, deal=stage)
     cleared = no_contracts(window.n, system.n_buildings)
     for part in clear_levels(rule, book, levels):
-        done = _contracts_of(system, rule, part.book, window, slots, part.level.charge_u, part.result)
+        deal = stage * len(levels) + levels.index(part.level)
+        done = _contracts_of(system, rule, part.book, window, slots, part.level.charge_u, part.result, deal)
         cleared = add_cleared(cleared, done)
     return cleared
 
@@ -69,6 +72,7 @@ def _contracts_of(
     slots: int,
     charge_u: int = 0,
     result: BatchClearing | None = None,
+    deal: int = 0,
 ) -> Cleared:
     n = system.n_buildings
     found = rule.clear_batch(book) if result is None else result
@@ -86,7 +90,7 @@ def _contracts_of(
             contracts = contracts.charged(line_amounts_u(price, contracts.sold_wh))
         trades = pool_trades(contracts)
     contracts = contracts.with_network(contracts.operator_u - _network_part(rule, found, contracts))
-    return Cleared(contracts, shifted(trades, window.first), found.price_num, found.price_den, found.has_price)
+    return Cleared(contracts, shifted(trades, window.first, deal), found.price_num, found.price_den, found.has_price)
 
 
 def add_cleared(one: Cleared, other: Cleared) -> Cleared:
@@ -178,14 +182,6 @@ def pool_trades(contracts: Contracts) -> TradeColumns:
     return TradeColumns(*(column[order].astype(np.int64) for column in columns))
 
 
-def shifted(trades: TradeColumns, first: int) -> TradeColumns:
-    """The same trades with slots counted from the run's start."""
-    return TradeColumns(
-        trades.slot + first,
-        trades.buyer,
-        trades.seller,
-        trades.e_wh,
-        trades.price_num,
-        trades.price_den,
-        trades.amount_u,
-    )
+def shifted(trades: TradeColumns, first: int, deal: int = 0) -> TradeColumns:
+    """The same trades with slots counted from the run's start, all of one deal."""
+    return replace(trades, slot=trades.slot + first, deal=np.full_like(trades.slot, deal))

@@ -110,12 +110,15 @@ def settle_agreed(
     if metered_wh is not None and contracts:
         wh = deliveries(contracts, metered_wh, members_in(system, window), window.first, most_wh=agreed_wh)
     positions, rows = settle_standing(contracts, wh, prices.retail_u, prices.feed_in_u)
-    return Kept(wh, rows.by_contract(window.n, len(contracts)), positions, _trades(rows, window.first))
+    number = len(system.static.deals) - 1  # standing contracts come last
+    return Kept(wh, rows.by_contract(window.n, len(contracts)), positions, _trades(rows, window.first, number))
 
 
-def _trades(rows: StandingTrades, first: int) -> TradeColumns:
+def _trades(rows: StandingTrades, first: int, number: int) -> TradeColumns:
+    """Rows of trades; ``number`` is that of standing contracts among the run's deals."""
+    deal = np.full_like(rows.slot, number)
     return TradeColumns(
-        rows.slot + first, rows.buyer, rows.seller, rows.e_wh, rows.price_num, rows.price_den, rows.amount_u
+        rows.slot + first, rows.buyer, rows.seller, rows.e_wh, rows.price_num, rows.price_den, rows.amount_u, deal
     )
 
 

@@ -48,13 +48,13 @@ def clear_ahead(system: System, window: Window) -> Ahead:
     position = np.zeros((whole.n, n), np.int64)
     cleared = no_contracts(whole.n, n)
     prices, inside = window_prices(system, whole), takes_part(system, whole)
-    for stage in system.market.ahead:
+    for number, stage in enumerate(system.market.ahead, start=1):
         for lead_h in stage.leads_h(system.grid.window(whole.first, whole.n), system.scenario.time.zone):
             expected = expected_net_wh(system, whole, lead_h)
             wanted = np.where(inside, expected - position, 0)
             if not system.scenario.market.virtual:
                 wanted = resell_limit(wanted, position, expected)
-            done = _clear_stage(system, stage, wanted, expected, inside, prices, whole)
+            done = _clear_stage(system, stage, number, wanted, expected, inside, prices, whole)
             position = position + done.contracts.bought_wh - done.contracts.sold_wh
             cleared = add_cleared(cleared, done)
     return _cut(cleared, position, whole, window)
@@ -68,7 +68,14 @@ def _whole_products(system: System, window: Window) -> Window:
 
 
 def _clear_stage(
-    system: System, stage: StageSetup, wanted: Int, expected: Int, inside: Bool, prices: Prices, whole: Window
+    system: System,
+    stage: StageSetup,
+    number: int,
+    wanted: Int,
+    expected: Int,
+    inside: Bool,
+    prices: Prices,
+    whole: Window,
 ) -> Cleared:
     """One call: a product per member, for those who take part in all of its slots."""
     m = stage.slots
@@ -78,7 +85,7 @@ def _clear_stage(
     book = make_book(system, per_product(wanted, m), part, mean, products)
     book = replace(book, retail_u=None, feed_in_u=None)  # the retailer waits for what the last stage leaves
     book = on_the_wires(system, book, stage.rule, per_product(expected, m), m)
-    return clear_book(system, stage.rule, book, whole, m)
+    return clear_book(system, stage.rule, book, whole, m, number)
 
 
 def _mean(price_u: Int, slots: int) -> Int:

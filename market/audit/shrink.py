@@ -111,8 +111,9 @@ def _lower(number: int) -> Iterator[int]:
     if size <= EXHAUSTIVE:
         yield from (sign * k for k in range(size))
         return
-    ladder = {0, 1, 2, 3, 5, size // 16, size // 8, size // 4, size // 2, size * 3 // 4, size * 9 // 10, size - 1}
-    yield from (sign * k for k in sorted(ladder) if k < size)
+    # steps from size/2 down to 1: a threshold anywhere below is reached by halving the way to it
+    ladder = {0, 1, 2, 3, 5, size // 16, size // 8, size // 4, *(size - (size >> k) for k in range(1, size.bit_length()))}
+    yield from (sign * k for k in sorted(ladder))
 
 
 def _smaller(book: Books) -> Iterator[Books]:

@@ -1,7 +1,7 @@
 """Efficiency against market size: what a rule loses in small markets, and how fast the loss goes away.
 
-Books of n buyers and n sellers with one equal lot each, limits independent and uniform on 0..1000 (market-rules 1), all
-of one size cleared in one call. Rules on meters: n consumers and n producers of 10..100 Wh.
+Books of n buyers and n sellers with one equal lot each, limits independent and uniform on 0..1000 steps
+(market-rules 1), all of one size cleared in one call. Rules on meters: n consumers and n producers of 10..100 Wh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.errors import MarketError
 from core.keyed_random import keyed_generator
 from core.statistics import Estimate, ratio_estimate
 from market.audit.books import AuditBook, MeterBook, columns_of
-from market.audit.families import FAMILIES, FEED_IN_U, LOT_WH, RETAIL_U, TOP_U, make_book, on_feeder
+from market.audit.families import FAMILIES, FEED_IN_U, LOT_WH, RETAIL_U, STEP_U, STEPS, make_book, on_feeder
 from market.audit.meter_outcome import measure_meters
 from market.audit.outcome import unfit
 from market.book import BookBatch, Meters
@@ -128,7 +128,7 @@ def _template(rule: BidRule, n: int) -> AuditBook:
 def unit_batch(book: AuditBook, books: int, seed: int) -> BookBatch:
     """``books`` books with the agents of ``book``, one lot each, limits drawn anew."""
     n = len(book.orders)
-    price = keyed_generator(seed, "audit sizes", n // 2).integers(0, TOP_U + 1, (books, n), dtype=np.int64)
+    price = STEP_U * keyed_generator(seed, "audit sizes", n // 2).integers(0, STEPS + 1, (books, n), dtype=np.int64)
     side = np.broadcast_to(np.array([int(o.side) for o in book.orders], np.int8), price.shape)
     columns: Mapping[str, Any] = {**columns_of(book, book.orders, books), "first_slot": 0, "slots": None}
     return BookBatch(side=side.copy(), e_wh=np.full(price.shape, LOT_WH, np.int64), price_u=price, **columns)

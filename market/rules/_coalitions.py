@@ -118,7 +118,7 @@ class SurplusShares:
 
     ``method``: ``additive`` (all draw, or all feed in), ``exact`` or ``sampled``. Of a sample, ``half_width_wh`` is
     half the 95 % interval of each share, ``correction_wh`` what was added to each player's estimate to make the sum
-    right, and ``coalitions`` how many were drawn.
+    right (less where more would take it beyond what it can owe), and ``coalitions`` how many were drawn.
     """
 
     num: list[int]
@@ -164,14 +164,43 @@ def surplus_shares(
     estimate, drawn, variance = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
     kernels.sample_surplus(net, keys, (target_wh / Z95) ** 2, estimate, variance, drawn)
     den = n << kernels.TOP_LOG2 + 1
-    gap = max(int(net.sum()), 0) * den - sum(estimate.tolist())
-    for i, x in zip(players, estimate.tolist(), strict=True):
-        num[i] = x * n + gap
+    shares, parts, level = _balanced(estimate.tolist(), net.tolist(), den)
+    for i, x in zip(players, shares, strict=True):
+        num[i] = x
     # of a corrected estimate: its own error less the mean of all
     spread = (1 - 2 / n) * variance + variance.sum() / n**2
     half_width = np.zeros(len(num))
     half_width[players] = Z95 * np.sqrt(spread)
-    return SurplusShares(num, den * n, "sampled", half_width, Fraction(gap, den * n), 2 * int(drawn.sum()))
+    return SurplusShares(num, den * parts, "sampled", half_width, Fraction(level, den * parts), 2 * int(drawn.sum()))
+
+
+def _balanced(estimate: Sequence[int], net: Sequence[int], den: int) -> tuple[list[int], int, int]:
+    """Estimates over ``den`` with the gap to the community's value added in equal parts, nobody beyond its bounds.
+
+    A marginal value lies between 0 and the member's net energy, and so does a Shapley value: nobody is to owe more than
+    alone. Who reaches its bound stays there, and the others share what is left of the gap.
+
+    Returns
+    -------
+    shares over ``den * parts``; parts; what was added to those within their bounds, over ``den * parts``
+    """
+    bounds = [(min(x, 0) * den, max(x, 0) * den) for x in net]
+    inside = [min(max(x, low), high) for x, (low, high) in zip(estimate, bounds, strict=True)]
+    gap = max(sum(net), 0) * den - sum(inside)
+    way = 1 if gap > 0 else -1
+    slack = [high - x if gap > 0 else x - low for x, (low, high) in zip(inside, bounds, strict=True)]
+    rest, parts = abs(gap), len(net)
+    full: set[int] = set()
+    for i in sorted(range(len(net)), key=slack.__getitem__):
+        if slack[i] * parts > rest or parts == 1:
+            break
+        full.add(i)
+        rest, parts = rest - slack[i], parts - 1
+    shares = [
+        (x + way * s) * parts if i in full else x * parts + way * rest
+        for i, (x, s) in enumerate(zip(inside, slack, strict=True))
+    ]
+    return shares, parts, way * rest
 
 
 def _refuse_wide(bound: int) -> None:

@@ -21,7 +21,7 @@ from peerwatt.results.record import BuildingInfo, RunStatic
 from peerwatt.scenario import data_files, scenario_digest
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, PvAsset
 from peerwatt.scenario.expansion import is_community
-from peerwatt.scenario.models import Building
+from peerwatt.scenario.models import Building, Scenario
 from peerwatt.system import Wires
 
 if TYPE_CHECKING:
@@ -70,12 +70,22 @@ def run_static(
             "power_flow": "none" if wires is None else wires.engine,
             "network": scenario.network.source,
             "origins": list(origin_names(scenario)),
+            "deals": list(deal_names(scenario)),
             "suppliers": list(supplier_names(scenario, expanded.buildings)),
             "standing_contracts": [
                 {"id": c.id, "seller": c.seller, "buyer": c.buyer} for c in scenario.standing_contracts
             ],
         },
     )
+
+
+def deal_names(scenario: Scenario) -> tuple[str, ...]:
+    """Where trades come from, in the order of their numbers: the last stage first, then the earlier ones."""
+    *ahead, last = (stage.name for stage in scenario.market.stages)
+    levels = [level.name for level in scenario.market.levels]
+    stages = [last, *ahead]
+    names = [f"{stage}, {level}" for stage in stages for level in levels] if levels else stages
+    return (*names, "standing contract") if scenario.standing_contracts else tuple(names)
 
 
 def rule_parameters(rule: Rule) -> dict[str, object]:

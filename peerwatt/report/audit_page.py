@@ -26,7 +26,7 @@ from peerwatt.report.audit_figures import (
     size_figure,
     size_lines,
 )
-from peerwatt.report.audit_scenario import names_of, paired, scenario_findings, scenario_section
+from peerwatt.report.audit_scenario import in_words, names_of, paired, scenario_findings, scenario_section
 from peerwatt.report.figure import Figure
 from peerwatt.report.page import Cell, Section, figure_html, list_html, page_html, table_html
 from peerwatt.report.paired import pairs_table
@@ -79,10 +79,10 @@ def render_audit(document: Mapping[str, Any]) -> str:
         Section("findings", "What the audit says", f'<div class="box">{list_html(said, "findings")}</div>'),
         Section("verdicts", "Declared and measured", verdict_table(shown)),
         Section("counterexamples", "Smallest counterexamples", counterexamples_html(shown)),
-        Section("efficiency", "Efficiency", figure_html(size) + _in_words(size_lines(shown))),
-        Section("gains", "Manipulation", figure_html(gain) + _in_words(gain_lines(shown))),
-        Section("people", "Who gains", figure_html(people) + _in_words(people_lines(shown)) + _people_table(shown)),
-        Section("drawn", "A book", figure_html(book)),
+        Section("efficiency", "Efficiency", figure_html(size) + in_words(size_lines(shown))),
+        Section("gains", "Manipulation", figure_html(gain) + in_words(gain_lines(shown))),
+        Section("people", "Who gains", figure_html(people) + in_words(people_lines(shown)) + _people_table(shown)),
+        Section("drawn", "A book", figure_html(book) + in_words([x.sentence for x in book.panels[1:]])),
     ]
     if scenario is not None:
         section, figure = scenario_section(scenario)
@@ -170,12 +170,14 @@ def verdict_table(shown: Shown) -> str:
             verdict = next((v for v in report["verdicts"] if v["property"] == key), None)
             row.append(Cell(NOTHING) if verdict is None else _verdict_cell(verdict))
         rows.append(row)
-    caption = (
-        "✓ no counterexample among the books; ✗ declared and refuted; ○ does not hold and is not declared. Intervals "
-        "of 95 % of the share of books on which it does not hold."
+    legend = (
+        "✓ no counterexample among the books; ✗ declared and refuted; ○ does not hold and is not declared. Shares of "
+        "books on which it does not hold, with 95 % intervals."
     )
-    table = table_html(caption, ["Property", *(name for name, _ in shown)], rows, [False] * (1 + len(shown)))
-    return f'<div class="box sticky verdicts">{table}</div>'
+    table = table_html(
+        "Declared against measured.", ["Property", *(name for name, _ in shown)], rows, [False] * (1 + len(shown))
+    )
+    return f'<div class="box sticky verdicts">{table}<p class="note">{html(legend)}</p></div>'
 
 
 def _verdict_cell(v: Mapping[str, Any]) -> Cell:
@@ -191,11 +193,6 @@ def _verdict_cell(v: Mapping[str, Any]) -> Cell:
     markup = f'<span class="verdict {kind}">{mark} {html(v["words"])}</span>'
     markup += "".join(f'<span class="delta">{html(line)}</span>' for line in small)
     return Cell(v["words"], None, markup)
-
-
-def _in_words(lines: Sequence[str]) -> str:
-    """What a picture shows, for whoever does not see it."""
-    return f'<div class="box"><h3>In words</h3>{list_html(lines)}</div>' if lines else ""
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -216,11 +213,12 @@ def _people_table(shown: Shown) -> str:
     if not rows:
         return ""
     heads = ["Rule", "Side", "Agents", "Share of W*", "Worse off", "Median", "5 to 95 %", "Lowest"]
-    caption = (
-        "Who gains. Share of W* and of agents worse off: mean over books [95 % interval]; median, middle 90 % and "
-        "lowest of the agents' gains, 1 = an equal part of W*."
+    legend = (
+        "Share of W* and of agents worse off: mean over books [95 % interval]. Median, middle 90 % and lowest of the "
+        "agents' gains: 1 is an equal part of W*."
     )
-    return f'<div class="box">{table_html(caption, heads, rows, [False, False] + [True] * 6)}</div>'
+    table = table_html("Gains by side.", heads, rows, [False, False] + [True] * 6)
+    return f'<div class="box">{table}<p class="note">{html(legend)}</p></div>'
 
 
 def _metrics_table(shown: Shown) -> str:

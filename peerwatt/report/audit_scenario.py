@@ -31,6 +31,11 @@ def names_of(names: Sequence[str]) -> list[str]:
     return out
 
 
+def in_words(lines: Sequence[str]) -> str:
+    """What a picture and its tabs show, for whoever does not see them."""
+    return f'<div class="box"><h3>In words</h3>{list_html(lines)}</div>' if lines else ""
+
+
 def paired(d: Mapping[str, Any]) -> PairedDifference:
     """A paired difference from the audit's JSON, with names as words."""
     plain = {**d, "difference": Estimate(**d["difference"]), "first": label(d["first"]), "second": label(d["second"])}
@@ -43,10 +48,11 @@ def scenario_section(scenario: Mapping[str, Any]) -> tuple[Section, Figure]:
     names = names_of([a["rule"] for a in audits])
     currency = audits[0]["currency"]
     figure = household_figure(audits, names)
-    body = figure_html(figure) + _household_table(audits, names, currency) + _network(audits, names)
-    pairs = [("saving per building", paired(d)) for d in scenario.get("differences", ())]
+    body = figure_html(figure) + in_words([x.sentence for x in figure.panels[1:]])
+    body += _household_table(audits, names, currency) + _network(audits, names)
+    pairs = [(f"saving per building [{currency}]", paired(d)) for d in scenario.get("differences", ())]
     if pairs:
-        body += "<p>Savings of the same buildings under two rules:</p>" + pairs_table(pairs, currency, units="Rules")
+        body += "<p>Savings of the same buildings under two rules:</p>" + pairs_table(pairs, "", units="Rules")
     return Section("scenario", "In the scenario", body), figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,11 @@ class TradeColumns:
     price_num: Int
     price_den: Int
     amount_u: Int
+    deal: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # position in RunStatic.deals; default: the first
+
+    def __post_init__(self) -> None:
+        if len(self.deal) != len(self.slot):
+            object.__setattr__(self, "deal", np.zeros_like(self.slot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,12 @@ class RunStatic:
         """Origins that energy can have; empty where the run does not follow them."""
         names = self.options.get("origins", ())
         return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+    @property
+    def deals(self) -> tuple[str, ...]:
+        """Where trades come from: stages of the market, with their levels where there are several; standing contracts."""
+        names = self.options.get("deals", ("spot",))
+        return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ("spot",)
 
     @property
     def suppliers(self) -> tuple[str, ...]:

@@ -158,6 +158,9 @@ _TRADES = TableSchema(
         Column("price_den", "int64", "kWh", f"denominator: {_PRICE}"),
         Column("price_per_kwh", "float64", "currency/kWh", "the same price, rounded to a float", "may be negative"),
         _money("amount_u", "booked amount", "+ the buyer pays the seller"),
+        Column(
+            "deal", "category", "", "stage of the market in which it was made, with its level, or `standing contract`"
+        ),
     ),
 )
 

@@ -168,6 +168,7 @@ def trades_columns(record: WindowRecord, static: RunStatic) -> Columns:
         "price_den": trades.price_den,
         "price_per_kwh": trades.price_num / trades.price_den / _MICRO,
         "amount_u": trades.amount_u,
+        "deal": Codes(trades.deal.astype(np.int32), list(static.deals)),
     }
 
 

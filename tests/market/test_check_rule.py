@@ -48,9 +48,10 @@ def test_every_shipped_rule_keeps_its_word(variant: Variant) -> None:
     report = check_rule(name, books=40, **parameters)
     assert report.rule == name
     applied = max(report.checks.get(batch, 0) for batch in ("share == share_batch", "clear == clear_batch"))
-    # rules for equal lots, or for one side, take few of the books; what they take is enough to be of use
-    assert applied >= (40 if report.skipped < 100 else 15), report
-    assert sum(report.checks.values()) > 4 * applied
+    # rules for equal lots, and bills in proportion to bills, take few of the books
+    few = name in ("trade_reduction", "mcafee", "sbba") or parameters.get("to") == "standalone"
+    assert applied > (8 if few else 30), report
+    assert sum(report.checks.values()) >= 4 * applied
     declares = make_rule(name, parameters).declares
     assert ("truthful price" in report.checks) == (declares.truthful_price and name != "no_market")
     assert ("truthful quantity" in report.checks) == (declares.truthful_quantity and name != "no_market")

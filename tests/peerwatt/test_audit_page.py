@@ -198,6 +198,7 @@ def test_scenario_households_and_wires(with_scenario: dict[str, Any]) -> None:
     assert "uniform price: 4 violations, in 1.00 % of slots" in page
     assert "bill sharing: no power flow was made" in page
     assert "worst 1.25 at line &lt;7&gt;" in page
+    assert "By equipment, mean savings are highest for PV and battery" in page, "also what the other tabs show"
     assert "tenure: tenants" in page and "equipment: PV and battery" in page
 
 

@@ -40,7 +40,7 @@ def test_positions_of_all_stages_add_up(tmp_path: Path) -> None:
     run = peerwatt.run(staged({"stages": THREE_STAGES, "forecast": NOISE}), tmp_path / "run")
     assert_verified(run)
     trades = run.table("trades")
-    assert set(run.summary["stages"]) == {"day-ahead", "intraday", "spot"} if "stages" in run.summary else True
+    assert set(trades.deal) == {"day-ahead", "intraday", "spot"}
     net = plane(run, "import_wh") - plane(run, "export_wh")
     contract = np.zeros_like(net)
     place = {b.id: i for i, b in enumerate(run.static.buildings)}
@@ -90,6 +90,7 @@ def test_levels_trade_in_the_street_first_and_charge_what_goes_up(tmp_path: Path
     network = len(run.static.buildings) + 2
     in_street, without = (plane(r, "contract_u", "ledger")[:, network].sum() for r in (run, free))
     assert 0 < in_street < without, "what is traded in the street pays no charge"
+    assert set(run.table("trades").deal) == {"spot, street", "spot, district"}
     local = free.table("slots").local_wh.to_numpy()
     charges = plane(free, "contract_u", "ledger")[:, network]
     assert np.abs(charges - local * 50).max() <= 2, "0.05 per kWh is 50 micro per Wh, rounded per seller"
