@@ -56,11 +56,11 @@ def _programs(book: Any) -> tuple[Any, list[tuple[Any, Any, Any]]]:
     solve = NodalProgram.solve
 
     def listen(program: NodalProgram, slot: Any, limits: Any, **options: Any) -> Any:
-        cost = np.zeros(program._columns)
+        cost = np.zeros(program.columns)
         cost[: len(program.node)] = slot.price_u / 1000.0 + slot.tilt
         low, high = program.bounds(slot, limits)
         if not made:
-            made.append((cost, low, high, *program._rows, *program.row_bounds(slot, limits)))
+            made.append((cost, low, high, *program.rows, *program.row_bounds(slot, limits)))
         slots.append((cost, low, high))
         return solve(program, slot, limits, **options)
 
@@ -72,9 +72,9 @@ def _programs(book: Any) -> tuple[Any, list[tuple[Any, Any, Any]]]:
 
 
 def _solver_s(program: Any, slots: list[tuple[Any, Any, Any]]) -> tuple[float, float]:
-    """Seconds of all slots, each from the basis of the one before: with its new numbers, and of the solver's run alone."""
+    """Seconds of all slots, each from the basis before it: with its new numbers, and of the solver's run alone."""
     total = alone = 0.0
-    solver = program._solver
+    solver = program._solver  # noqa: SLF001 - nothing of ours shall stand between
     every = np.arange(len(slots[0][0]), dtype=np.int32)
     for cost, low, high in slots:
         start = time.perf_counter()

@@ -51,7 +51,8 @@ def clear_book(
 ) -> Cleared:
     """Clear books whose products span ``slots`` slots each, level by level; exact money becomes whole micro-currency.
 
-    ``window`` is that of the slots; ``stage`` counts from the last one, which is 0, and then from the first. Source: market-rules 2.19, 2.22, 4.6.
+    ``window`` is that of the slots; ``stage`` is 0 for the last one, others count from the first.
+    Source: market-rules 2.19, 2.22, 4.6.
     """
     levels = system.market.levels
     if not levels:

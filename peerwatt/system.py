@@ -116,7 +116,7 @@ class StageSetup:
     every_minutes: int | None
 
     def leads_h(self, grid: SlotGrid, zone: str) -> list[Float]:
-        """Lead times (S,) [h] of each call, the earliest first. A product's lead is its first slot's, grown along it."""
+        """Lead times (S,) [h] of each call, the earliest first; a product's is its first slot's, grown along it."""
         within = np.arange(grid.n) % self.slots * grid.length_s / 3600.0
         closing = np.repeat(self.gate.hours(grid, zone)[:: self.slots], self.slots) + within
         if self.every_minutes is None or self.opens is None:

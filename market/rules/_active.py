@@ -4,8 +4,8 @@ The solver's answer only says which orders are filled, which are not, which are 
 these follow the energies in between (as many equations as unknowns) and the prices: ``p_i = y_0 c_0i + sum_k y_k c_ki``
 for every order in between, y_0 the value of energy at node 0 and y_k that of limit k. Where fewer orders are in between
 than limits bind, prices are not unique and every y that agrees with all fills is right: one is chosen that gives few
-limits a value, and where no order is in between, the midpoint of the highest and the lowest mean price of the orders, as
-in a call market with k = 1/2.
+limits a value, and where no order is in between, the midpoint of the highest and the lowest mean price of the orders,
+as in a call market with k = 1/2.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def _independent(part: Float, order: Int) -> tuple[Int, Float]:
     the two rows is enough.
     """
     m = part.shape[1]
-    rounded = np.round(part, 9)
-    some = rounded.any(axis=1).tolist()
+    rounded: Float = np.round(part, 9) + 0.0  # no negative zeros
+    some: list[bool] = (rounded != 0.0).any(axis=1).tolist()
     first: dict[bytes, int] = {}
     for k in order.tolist():
         if some[k]:
@@ -199,12 +199,12 @@ def _inverse(matrix: Float) -> Float | None:
     except np.linalg.LinAlgError:
         return None
     size = float(np.abs(found).max()) * float(np.abs(matrix).max())
-    return found if np.isfinite(size) and size < 1e10 else None
+    return np.asarray(found, np.float64) if np.isfinite(size) and size < 1e10 else None
 
 
 def _prices(
-    program: NodalProgram, book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp], basis: tuple[Int, Float],
-    at_low: NDArray[np.bool_], at_high: NDArray[np.bool_],
+    program: NodalProgram, book: SlotBook, binding: tuple[Binding, ...], rows: Float, inner: NDArray[np.intp],
+    basis: tuple[Int, Float], at_low: NDArray[np.bool_], at_high: NDArray[np.bool_],
 ) -> tuple[Float, bool]:  # fmt: skip
     """(1 + K,) prices y, and whether they are the only ones.
 

@@ -95,6 +95,13 @@ class NodalProgram:
         (N,) reactive energy that comes with a Wh of each.
     polygon
         Sides of the polygon that bounds apparent power inside its circle; 0 = active power alone is bounded.
+    reactive
+        Whether those outside the market draw reactive energy.
+
+    Attributes
+    ----------
+    columns, rows
+        Number of columns, and the matrix by rows (CSR): start, index, value.
     """
 
     def __init__(self, radial: Radial, node: Int, tan_phi: Float, polygon: int = 0, *, reactive: bool = False) -> None:
@@ -106,9 +113,9 @@ class NodalProgram:
         self._flow = c - 1  # column of F_j is _flow + j for j = 1..n-1
         self._drop = self._flow + n - 1
         self._flow_q = self._drop + n - 1
-        self._columns = c + (n - 1) * (3 if self.has_q else 2)
+        self.columns = c + (n - 1) * (3 if self.has_q else 2)
         self._program: LinearProgram | None = None
-        self._rows: tuple[NDArray[np.int32], NDArray[np.int32], Float] = self._matrix()
+        self.rows: tuple[NDArray[np.int32], NDArray[np.int32], Float] = self._matrix()
         self._bounded: tuple[Limits, Float, Float] | None = None
         self._row_bounds: tuple[Float, Float] | None = None
         self._based: tuple[Int, Limits] | None = None  # what the row bounds were made of
@@ -155,7 +162,7 @@ class NodalProgram:
         """Bounds of all columns [kWh, drops]."""
         c, n = len(self.node), self.radial.n
         if self._bounded is None or self._bounded[0] is not limits:
-            low, high = np.full(self._columns, -np.inf), np.full(self._columns, np.inf)
+            low, high = np.full(self.columns, -np.inf), np.full(self.columns, np.inf)
             flow, drop = slice(self._flow + 1, self._flow + n), slice(self._drop + 1, self._drop + n)
             low[flow], high[flow] = -limits.cap_wh[1:] / KWH, limits.cap_wh[1:] / KWH
             low[drop], high[drop] = limits.low[1:], limits.high[1:]
@@ -186,10 +193,10 @@ class NodalProgram:
         if not same or self._row_bounds is None:
             self._row_bounds, self._based = self.row_bounds(book, limits), (book.base_p, limits)
         row_low, row_high = self._row_bounds
-        cost = np.zeros(self._columns)
+        cost = np.zeros(self.columns)
         cost[: len(self.node)] = book.price_u / MILLI + book.tilt
         if self._program is None or cold:
-            start, index, value = self._rows
+            start, index, value = self.rows
             self._program = LinearProgram(cost, low, high, start, index, value, row_low, row_high, maximise=True)
         else:
             self._program.set_costs(cost)
@@ -229,12 +236,12 @@ class NodalProgram:
             low[grid], high[grid + 1] = -np.inf, np.inf
         soft = [entry for entry in soft if np.isfinite(entry[4])]
         k = len(soft)
-        start, index, value = self._rows
+        start, index, value = self.rows
         row_low, row_high = self.row_bounds(book, limits)
-        columns = np.stack([np.array([e[2] for e in soft], np.int32), self._columns + np.arange(k, dtype=np.int32)], 1)
+        columns = np.stack([np.array([e[2] for e in soft], np.int32), self.columns + np.arange(k, dtype=np.int32)], 1)
         values = np.stack([np.array([e[3] for e in soft], np.float64), np.full(k, -1.0)], 1)
         found = LinearProgram(
-            np.concatenate([np.zeros(self._columns), np.ones(k)]),
+            np.concatenate([np.zeros(self.columns), np.ones(k)]),
             np.concatenate([low, np.zeros(k)]),
             np.concatenate([high, np.full(k, np.inf)]),
             np.concatenate([start, start[-1] + 2 * np.arange(1, k + 1)]),
@@ -248,6 +255,6 @@ class NodalProgram:
         names = self.radial.feeder.nodes
         return [
             {"limit": what, "node": names[j], "excess": float(excess * unit)}
-            for (what, j, _, _, _, unit), excess in zip(soft, found.x[self._columns :], strict=True)
+            for (what, j, _, _, _, unit), excess in zip(soft, found.x[self.columns :], strict=True)
             if excess > 1e-7
         ]

@@ -93,7 +93,7 @@ class NodalMarket:
         self.losses, self.polygon = losses, polygon
         self.radial = Radial(feeder)
         self.limits = self.radial.limits()
-        by_slot = np.ndim(feeder.base_p_pu) == 2 or np.ndim(feeder.base_q_pu) == 2
+        by_slot = any(base is not None and base.ndim == 2 for base in (feeder.base_p_pu, feeder.base_q_pu))
         self._base = None if by_slot else self.radial.base(0)
         self.reactive = feeder.base_q_pu is not None and bool(np.any(feeder.base_q_pu))
         self.program = self._program(self.radial)

@@ -170,7 +170,7 @@ class RunStatic:
 
     @property
     def deals(self) -> tuple[str, ...]:
-        """Where trades come from: stages of the market, with their levels where there are several; standing contracts."""
+        """Where trades come from: stages of the market with their levels, standing contracts."""
         names = self.options.get("deals", ("spot",))
         return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ("spot",)
 

@@ -253,9 +253,11 @@ def lossy_cases(seeds: range, how: str, scale: float) -> None:
             assert want - 0.5 * (lossless - want) - 1e-4 <= value <= lossless + 1e-4
 
 
+FACTORS = pytest.mark.xfail(strict=False, reason="with fixed factors the rule holds some trade for worthless that pays")
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="with losses the rule holds some trade for worthless that pays")
-@pytest.mark.parametrize("how", ["quadratic", "factors"])
+@pytest.mark.parametrize("how", ["quadratic", pytest.param("factors", marks=FACTORS)])
 def test_losses_do_not_stop_trade_that_pays(how: str) -> None:
     """Where the rule trades nothing for the losses' sake, the slow optimum is not better than that."""
     for seed in range(200):
