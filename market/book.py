@@ -213,6 +213,9 @@ class BookBatch:
         Ids of the agents, by ``member``; needed by rules that draw lots among agents or look at terms.
     node, attributes, flags
         (N,) of each order column, for rules that look at them; see `market.orders.Order`.
+    quotes
+        (R, S, N) int64: prices of R rounds of a continuous session, in which an order with quantity left is quoted anew;
+        ``price_u`` is then each order's limit over all rounds. Other rules look at ``price_u`` alone.
     feeder
         See `Context`; its base load may differ by slot (`Feeder.at`).
     terms, ac_check
@@ -239,6 +242,7 @@ class BookBatch:
     node: tuple[str | None, ...] | None = None
     attributes: tuple[Mapping[str, Any], ...] | None = None
     flags: tuple[frozenset[str], ...] | None = None
+    quotes: Int | None = None
     feeder: Feeder | None = None
     terms: Mapping[str, Terms] = field(default_factory=dict)
     slots: Int | None = None

@@ -121,6 +121,7 @@ def _part(batch: BookBatch, columns: NDArray[np.intp], left: Int, charge_u: int,
         node=_picked(batch.node, columns),
         attributes=_picked(batch.attributes, columns),
         flags=_picked(batch.flags, columns),
+        quotes=None if batch.quotes is None else batch.quotes[:, :, columns] + np.where(side < 0, charge_u, 0),
         retail_u=batch.retail_u if top else None,
         feed_in_u=batch.feed_in_u if top else None,
     )

@@ -1,7 +1,7 @@
 """Products that span several slots: an hour traded as one, delivered evenly over its quarter hours.
 
-The energies of each side stand in a line, member after member; watt-hour n of the line is delivered in slot n modulo the
-number of slots. So every member's delivery is even to one watt-hour, and bought equals sold in every single slot.
+The energies of each side stand in a line, member after member; watt-hour n of the line is delivered in slot n modulo
+the number of slots. So every member's delivery is even to one watt-hour, and bought equals sold in every single slot.
 """
 
 from __future__ import annotations
@@ -54,25 +54,38 @@ def deliver_pool(book: BookBatch, cleared: BatchClearing, slots: int) -> tuple[N
     buys = np.column_stack([np.where(book.side > 0, cleared.fill_wh, 0), cleared.export_wh])
     sells = np.column_stack([np.where(book.side < 0, cleared.fill_wh, 0), cleared.import_wh])
     bought, sold = flat_delivery(buys, slots), flat_delivery(sells, slots)
-    n_products, n = book.side.shape
+    n = book.side.shape[1]
     fill = np.where(book.side[:, None, :] > 0, bought[:, :, :n], sold[:, :, :n])
     traded = cleared.import_wh + cleared.export_wh
     retailer = (bought + sold)[:, :, n:]
+    pay_num = _split(cleared.pay_num, fill, cleared.fill_wh).reshape(-1, n)
+    retailer_num = _split(cleared.retailer_num[:, None], retailer, traded[:, None]).reshape(-1)
     delivered = BatchClearing(
         fill_wh=fill.reshape(-1, n),
         price_num=np.repeat(cleared.price_num, slots),
         price_den=np.repeat(cleared.price_den, slots),
         has_price=np.repeat(cleared.has_price, slots),
-        pay_num=_split(cleared.pay_num, fill, cleared.fill_wh).reshape(-1, n),
+        pay_num=pay_num,
         pay_den=np.repeat(cleared.pay_den, slots),
         trades=None,
         kind=cleared.kind,
         import_wh=sold[:, :, n].reshape(-1),
         export_wh=bought[:, :, n].reshape(-1),
-        retailer_num=_split(cleared.retailer_num[:, None], retailer, traded[:, None]).reshape(-1),
+        retailer_num=retailer_num,
+        network_num=_network_num(cleared, pay_num.sum(axis=1) + retailer_num, fill.sum(axis=2)),
     )
     side: NDArray[np.int8] = np.repeat(book.side, slots, axis=0)
     return side, delivered
+
+
+def _network_num(cleared: BatchClearing, surplus_num: Exact, fill_wh: Int) -> Exact | None:
+    """(S,) the network's part of the slots' surplus: all but the operator's, which follows the energy (P, slots)."""
+    if cleared.network_num is None:
+        return None
+    kept = cleared.pay_num.sum(axis=1) + cleared.retailer_num - cleared.network_num
+    part = _split(kept[:, None], fill_wh[:, :, None], fill_wh.sum(axis=1)[:, None])
+    network: Exact = surplus_num - part.reshape(-1)
+    return network
 
 
 def deliver_pairs(trades: TradeBatch, slots: int) -> TradeBatch:
@@ -88,9 +101,11 @@ def deliver_pairs(trades: TradeBatch, slots: int) -> TradeBatch:
     slot = trades.slot * slots + offset
     keep = np.argsort(slot, axis=None, kind="stable")
     keep = keep[wh.reshape(-1)[keep] > 0]
-    columns = (trades.buy_order, trades.sell_order, trades.price_num, trades.price_den)
-    buy, sell, num, den = (np.broadcast_to(c, wh.shape).reshape(-1)[keep] for c in columns)
-    return TradeBatch(slot.reshape(-1)[keep], buy, sell, wh.reshape(-1)[keep], num, den)
+    got = trades.price_num if trades.seller_num is None else trades.seller_num
+    columns = (trades.buy_order, trades.sell_order, trades.price_num, trades.price_den, got)
+    buy, sell, num, den, got = (np.broadcast_to(c, wh.shape).reshape(-1)[keep] for c in columns)
+    seller_num = None if trades.seller_num is None else got
+    return TradeBatch(slot.reshape(-1)[keep], buy, sell, wh.reshape(-1)[keep], num, den, seller_num)
 
 
 def _split(num: Exact, part: Int, whole: Int) -> Exact:

@@ -168,9 +168,9 @@ class TradeBatch:
     buy_order: Int
     sell_order: Int
     e_wh: Int
-    price_num: Int
-    price_den: Int
-    seller_num: Int | None = None
+    price_num: Exact
+    price_den: Exact
+    seller_num: Exact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

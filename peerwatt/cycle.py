@@ -134,7 +134,7 @@ def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, 
 def bid(system: System, intent: Plan, prices: Prices, window: Window) -> Bids:
     """Strategies price the planned position; those outside the market, or opted out of it, bid nothing."""
     active = takes_part(system, window)
-    return Bids(make_book(system, intent.net_wh, active, prices, window), active)
+    return Bids(make_book(system, intent.net_wh, active, prices, window, system.market.rounds), active)
 
 
 def clear(system: System, bids: Bids, prices: Prices, window: Window) -> Cleared:

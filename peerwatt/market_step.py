@@ -32,22 +32,13 @@ if TYPE_CHECKING:
     from market.result import BatchSharing
 
 
-def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window: Window) -> BookBatch:
-    """One order per building and slot: the planned net, priced by the building's strategy."""
-    setup = system.market
-    price_u = np.zeros_like(net_wh)
-    for strategy, members in setup.strategies:
-        price_u[:, members] = strategy.quote_batch(
-            net_wh[:, members],
-            prices.retail_u[:, members],
-            prices.feed_in_u[:, members],
-            prices.feed_in_u[:, members],
-            prices.retail_u[:, members],
-            first_slot=window.first,
-            seed=system.scenario.seed,
-            agent_ids=tuple(system.building_ids[i] for i in members),
-        )
-    price_u = bounded_prices(system, price_u, net_wh)
+def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window: Window, rounds: int = 1) -> BookBatch:
+    """One order per building and slot: the planned net, priced by the building's strategy, ``rounds`` times."""
+    quotes = np.stack([
+        bounded_prices(system, _quotes(system, net_wh, prices, window, k if rounds > 1 else None), net_wh)
+        for k in range(rounds)
+    ])  # fmt: skip
+    price_u = np.where(net_wh < 0, quotes.min(axis=0), quotes.max(axis=0))  # the limit over all rounds
     side = np.where(active, np.sign(net_wh), 0).astype(np.int8)
     offers = offers_in_book(system, prices, window)
     return BookBatch(
@@ -63,10 +54,29 @@ def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window:
         order_ids=system.building_ids,
         agent_ids=system.building_ids,
         attributes=system.own.attributes,
+        quotes=quotes if rounds > 1 else None,
         terms=system.own.terms,
         retail_u=None if offers is None else offers.retail_u,
         feed_in_u=None if offers is None else offers.feed_in_u,
     )
+
+
+def _quotes(system: System, net_wh: Int, prices: Prices, window: Window, update: int | None) -> Int:
+    """What every building's strategy asks for its position (S, B); ``update`` counts the rounds of a session."""
+    price_u = np.zeros_like(net_wh)
+    for strategy, members in system.market.strategies:
+        price_u[:, members] = strategy.quote_batch(
+            net_wh[:, members],
+            prices.retail_u[:, members],
+            prices.feed_in_u[:, members],
+            prices.feed_in_u[:, members],
+            prices.retail_u[:, members],
+            first_slot=window.first,
+            seed=system.scenario.seed,
+            agent_ids=tuple(system.building_ids[i] for i in members),
+            update=update,
+        )
+    return price_u
 
 
 def offers_in_book(system: System, prices: Prices, window: Window) -> BestOffers | None:

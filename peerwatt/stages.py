@@ -82,7 +82,7 @@ def _clear_stage(
     products = Window(whole.first // m, whole.n // m)
     part: Bool = inside.reshape(products.n, m, inside.shape[1]).all(axis=1)  # type: ignore[assignment]
     mean = replace(prices, retail_u=_mean(prices.retail_u, m), feed_in_u=_mean(prices.feed_in_u, m))
-    book = make_book(system, per_product(wanted, m), part, mean, products)
+    book = make_book(system, per_product(wanted, m), part, mean, products, stage.rounds)
     book = replace(book, retail_u=None, feed_in_u=None)  # the retailer waits for what the last stage leaves
     book = on_the_wires(system, book, stage.rule, per_product(expected, m), m)
     return clear_book(system, stage.rule, book, whole, m, number)

@@ -111,6 +111,7 @@ class StageSetup:
     name: str
     rule: BidRule
     slots: int
+    rounds: int
     gate: Lead
     opens: Lead | None
     every_minutes: int | None
@@ -132,6 +133,7 @@ class MarketSetup:
 
     rule: Rule
     ahead: tuple[StageSetup, ...]  # stages before the last one, whose rule is ``rule``
+    rounds: int  # of the last stage, where its rule is continuous
     levels: tuple[Level, ...]  # nested markets, the smallest first; none = one for all
     backstop: str
     strategies: tuple[tuple[Strategy, Int], ...]  # a strategy and the buildings that use it

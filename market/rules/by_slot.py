@@ -43,8 +43,9 @@ Row = tuple[int, int, int, int, int, int, int]
 
 def trade_columns(rows: Sequence[Row]) -> TradeBatch:
     """Columns from rows (slot, buyer column, seller column, Wh, price numerator, denominator, seller's numerator)."""
-    columns = [np.ascontiguousarray(c) for c in np.array(rows, np.int64).reshape(-1, 7).T]
-    slot, buy, sell, e_wh, num, den, seller_num = columns
+    slot, buy, sell, e_wh, num, den, seller_num = (
+        exact_column([row[c] for row in rows], (len(rows),)) for c in range(7)
+    )
     return TradeBatch(slot, buy, sell, e_wh, num, den, None if np.array_equal(num, seller_num) else seller_num)
 
 

@@ -80,7 +80,9 @@ class ContinuousDoubleAuction(BidRule):
         )  # fmt: skip
 
     def clear_batch(self, batch: BookBatch) -> BatchClearing:
-        """Clear many slots, compiled; equal to `clear` slot by slot."""
+        """Clear many slots, compiled; equal to `clear` slot by slot. With quotes of several rounds: play them all."""
+        if batch.quotes is not None:
+            return self.clear_rounds(batch, batch.quotes)
         return clear_rounds(batch, batch.price_u[None], arrival=self.arrival, seed=self.seed)
 
     def clear_rounds(self, batch: BookBatch, price_u: Int, *, arrival: str = "random") -> BatchClearing:

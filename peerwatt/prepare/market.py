@@ -11,7 +11,7 @@ import numpy as np
 
 from core import MarketError, ScenarioError, SlotGrid
 from market.registry import Rule, load_rule_file, make_rule, make_strategy
-from peerwatt.prepare.stages import market_levels, stages_ahead
+from peerwatt.prepare.stages import market_levels, rounds_of, stages_ahead
 from peerwatt.scenario import resolve_moment
 from peerwatt.scenario.models import Building, Moment, Scenario
 from peerwatt.scenario.problems import YamlPath
@@ -89,6 +89,7 @@ def market_setup(
     return MarketSetup(
         rule=rule,
         ahead=stages_ahead(loaded, grid, rule),
+        rounds=rounds_of(loaded, -1, rule),
         levels=market_levels(loaded, buildings, rule, wires),
         backstop=scenario.market.backstop,
         strategies=tuple((strategy, np.array(members, np.int64)) for strategy, members in groups.values()),

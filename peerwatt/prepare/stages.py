@@ -65,6 +65,7 @@ def stages_ahead(loaded: LoadedScenario, grid: SlotGrid, last_rule: Rule) -> tup
                 name=stage.name,
                 rule=rule,
                 slots=minutes // slot_minutes,
+                rounds=rounds_of(loaded, i, rule),
                 gate=_lead(stage.gate),
                 opens=None if stage.opens is None else _lead(stage.opens),
                 every_minutes=stage.every_minutes,
@@ -72,6 +73,16 @@ def stages_ahead(loaded: LoadedScenario, grid: SlotGrid, last_rule: Rule) -> tup
         )
     _check_times(loaded, grid, found)
     return tuple(found)
+
+
+def rounds_of(loaded: LoadedScenario, i: int, rule: Rule) -> int:
+    """Rounds of quotes of stage ``i``; ScenarioError where its rule has none."""
+    rounds = loaded.scenario.market.stages[i].rounds
+    if rounds > 1 and not getattr(rule, "continuous", False):
+        raise loaded.error(
+            (*_PATH, i, "rounds"), f"{rule.name} takes one quote", "leave rounds out, or use continuous_double_auction"
+        )
+    return rounds
 
 
 def _lead(deadline: Deadline) -> Lead:

@@ -36,6 +36,9 @@ class Stage(Model):
     slot_minutes: Annotated[int, Field(gt=0)] | None = Field(
         None, description="length of its products, a multiple of the slot: delivered evenly; default: the slot length"
     )
+    rounds: Annotated[int, Field(gt=0)] = Field(
+        1, description="of a continuous rule: how often members quote between opening and gate"
+    )
     every_minutes: Annotated[int, Field(gt=0)] | None = Field(
         None, description="calls at this interval from opening to gate, each with what is known then; default: one call"
     )

@@ -122,3 +122,34 @@ def test_contradictions_are_told_with_their_place(market: dict[str, Any], words:
     with pytest.raises(ScenarioError, match=words) as caught:
         prepare(load_scenario(staged(market)))
     assert "market" in str(caught.value)
+
+
+@pytest.mark.parametrize("forecast", ["perfect", "noise"])
+def test_a_continuous_intraday_session_with_ramping_quotes(forecast: str, tmp_path: Path) -> None:
+    """Both sides start far from their limits and give way by equal steps: they meet in the middle of 0.08 and 0.32."""
+    ramp = {"strategies": {"default": {"kind": "linear_ramp", "parameters": {"updates": 6}}}}
+    stages = [
+        {"name": "intraday", "rule": "continuous_double_auction", "rounds": 7, "opens": {"minutes_before": 90},
+         "gate": {"minutes_before": 30}, "slot_minutes": 30},
+        {"name": "spot", "rule": "continuous_double_auction", "rounds": 4},
+    ]  # fmt: skip
+    run = peerwatt.run(staged({"stages": stages, "forecast": {"kind": forecast}}, **ramp), tmp_path / "run")
+    assert_verified(run)
+    trades = run.table("trades")
+    assert "intraday" in set(trades.deal)
+    assert (trades.price_num == 200_000 * trades.price_den).all()
+    if forecast == "noise":
+        assert "spot" in set(trades.deal)
+
+
+def test_continuous_sessions_do_not_depend_on_windows() -> None:
+    stages = [{"name": "intraday", "rule": "continuous_double_auction", "rounds": 3, "gate": {"minutes_before": 60}},
+              {"name": "spot", "rule": "continuous_double_auction", "rounds": 3}]  # fmt: skip
+    more = {"strategies": {"default": {"kind": "zi_c"}}}
+    records = assert_same_for(staged({"stages": stages, "forecast": NOISE}, **more), [96, 7, 1])
+    assert records["trades.e_wh"].any()
+
+
+def test_rounds_need_a_continuous_rule() -> None:
+    with pytest.raises(ScenarioError, match="takes one quote"):
+        prepare(load_scenario(staged({"stages": [{"rule": "uniform_price", "rounds": 3}]})))
