@@ -214,8 +214,8 @@ class BookBatch:
     node, attributes, flags
         (N,) of each order column, for rules that look at them; see `market.orders.Order`.
     quotes
-        (R, S, N) int64: prices of R rounds of a continuous session, in which an order with quantity left is quoted anew;
-        ``price_u`` is then each order's limit over all rounds. Other rules look at ``price_u`` alone.
+        (R, S, N) int64: prices of R rounds of a continuous session, in which an order with quantity left is quoted
+        anew; ``price_u`` is then each order's limit over all rounds. Other rules look at ``price_u`` alone.
     feeder
         See `Context`; its base load may differ by slot (`Feeder.at`).
     terms, ac_check

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -65,7 +66,7 @@ def check_nesting(levels: Sequence[Level]) -> None:
     MarketError
         Naming the level.
     """
-    for below, above in zip(levels, levels[1:], strict=False):
+    for below, above in pairwise(levels):
         for members in below.markets():
             if len(np.unique(above.group[members])) > 1:
                 raise MarketError(

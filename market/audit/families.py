@@ -1,8 +1,8 @@
 """Seeded families of books and of meters. A book belongs to (seed, family, number): more books do not change the first.
 
 Limits lie on 0..1000 steps of 400 micro-currency, 0 to 0.40 per kWh, so that a rule with prices of its own as
-parameters meets books it can work on; quantities are small, so that what refutes a property can be read. The retailer of
-the second welfare benchmark sells at 0.32 and buys at 0.08.
+parameters meets books it can work on; quantities are small, so that what refutes a property can be read. The retailer
+of the second welfare benchmark sells at 0.32 and buys at 0.08.
 """
 
 from __future__ import annotations

@@ -112,7 +112,17 @@ def _lower(number: int) -> Iterator[int]:
         yield from (sign * k for k in range(size))
         return
     # steps from size/2 down to 1: a threshold anywhere below is reached by halving the way to it
-    ladder = {0, 1, 2, 3, 5, size // 16, size // 8, size // 4, *(size - (size >> k) for k in range(1, size.bit_length()))}
+    ladder = {
+        0,
+        1,
+        2,
+        3,
+        5,
+        size // 16,
+        size // 8,
+        size // 4,
+        *(size - (size >> k) for k in range(1, size.bit_length())),
+    }
     yield from (sign * k for k in sorted(ladder))
 
 

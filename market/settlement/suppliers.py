@@ -1,8 +1,9 @@
 """Several retailers: what of the retailer's account each supplier sold, bought and earned.
 
 In settlement the retailers are one account; every posting to it belongs to one supplier. A member's residual is its own
-supplier's. What the retailers trade inside the book goes to the supplier with the best offer of the slot. What belongs to
-nobody in particular (network losses, the difference that a pool rule makes to the members' own tariffs) is the last column.
+supplier's. What the retailers trade inside the book goes to the supplier with the best offer of the slot. What belongs
+to nobody in particular (network losses, the difference that a pool rule makes to the members' own tariffs) is the last
+column.
 """
 
 from __future__ import annotations

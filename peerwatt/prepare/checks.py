@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from controllers import controllers
 from core import MarketError, ScenarioError
-from market.registry import make_strategy
+from market.registry import make_strategy, strategy_classes
 from peerwatt.scenario.assets import BatteryAsset, EvAsset
 from peerwatt.scenario.buildings import Strategy
 from peerwatt.scenario.models import Scenario
@@ -65,10 +65,17 @@ def check_names(loaded: LoadedScenario) -> None:
     """
     for path, strategy in strategies_of(loaded.scenario):
         try:
-            make_strategy(strategy.kind, strategy.parameters)
+            made = make_strategy(strategy.kind, strategy.parameters)
         except MarketError as error:
             below = "parameters" if "parameter" in error.message else "kind"
             raise loaded.error((*path, below), error.message, error.remedy) from error
+        if made.sessions_only:
+            usable = ", ".join(n for n, cls in strategy_classes().items() if not cls.sessions_only)
+            raise loaded.error(
+                (*path, "kind"),
+                f"{strategy.kind} learns from event to event and works in sessions of its own, not in a run",
+                f"choose one of {usable}; `peerwatt bench theory` shows {strategy.kind} at work",
+            )
     known = controllers()
     for path, name, drives in controllers_of(loaded.scenario):
         if name not in known or known[name]["drives"] != drives:

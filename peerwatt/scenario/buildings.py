@@ -33,7 +33,9 @@ class Membership(Model):
 class Strategy(Model):
     """A bidding strategy by name, with its parameters."""
 
-    kind: str = Field("truthful", description="name of the strategy: truthful, fixed_margin, zi_c")
+    kind: str = Field(
+        "truthful", description="truthful, fixed_margin, zi_u, zi_c, linear_ramp or storage_value (docs/strategies.md)"
+    )
     parameters: dict[str, Any] = Field(default_factory=dict, description="parameters of the strategy, by name")
 
 
