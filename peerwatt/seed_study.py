@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 FIGURES = "seeds.json"
 PAGE = "seeds.html"
 
-FEW = 6
-"""Below this Wilcoxon's signed-rank test has no p-value under 5 %: 2 / 2^5 = 6.25 %."""
-
 
 @dataclass(frozen=True, slots=True)
 class SeedStudy:
@@ -115,15 +112,16 @@ def _sentences(
             f"All {len(seeds)} seeds give the same figures: nothing in this scenario is drawn by seed. Bidding at "
             "random (zi_c), placing by seed or noisy forecasts would be."
         )
-    from peerwatt.report.uncertainty import varies
+    from peerwatt.report.uncertainty import enough_seeds, varies
 
     constant = [f.kpi.name for f in figures if not varies(f)]
     if constant:
         said.append(f"The same in every arm and under every seed: {', '.join(constant)}.")
-    if len(seeds) < FEW:
+    pairs = max((len(f.pairs) for f in figures if varies(f)), default=0)
+    if pairs and len(seeds) < enough_seeds(pairs):
         said.append(
-            f"With {len(seeds)} seeds no paired test can reach the 5 % level, however clear the difference: "
-            f"take {FEW} or more, better 20."
+            f"With {len(seeds)} seeds no paired test among {pairs} pairs of arms can reach the 5 % level, however clear "
+            f"the difference: take {enough_seeds(pairs)} seeds or more, or fewer rules. Intervals and effect sizes stand."
         )
     lost = sorted({n for c in comparisons for n in c.names} - set(names))
     said += [f"{arm} ran under some seeds only and is left out." for arm in lost]

@@ -12,10 +12,8 @@ from peerwatt.report.page import Cell, Section, figure_html, list_html, page_htm
 from peerwatt.report.paired import pairs_table, signed
 from peerwatt.report.palette import GREY, KINDS
 from peerwatt.report.text import NOTHING, count, fixed, html, listing
-from peerwatt.report.uncertainty import FigureOverSeeds
+from peerwatt.report.uncertainty import LEVEL, FigureOverSeeds, enough_seeds, varies
 from peerwatt.results.record import RunStatic
-
-SIGNIFICANT = 0.05
 
 
 def write_seeds_page(
@@ -30,7 +28,7 @@ def write_seeds_page(
     """Write the page; ``per_seed`` holds for each seed the summaries of all ``arms``."""
     currency = static.currency
     reference = arms[reference_of(per_seed[0])]
-    drawn = [_intervals(f, arms, reference, currency) for f in figures if any(e.low is not None for e in f.estimates)]
+    drawn = [_intervals(f, arms, reference, currency) for f in figures if varies(f)]
     said = list_html(_findings(figures, sentences), "findings")
     pairs = [(f.kpi, p) for f in figures for p in f.pairs]
     sections = [
@@ -91,8 +89,10 @@ def _findings(figures: Sequence[FigureOverSeeds], sentences: Sequence[str]) -> l
     """What is sure and what is not, figure by figure."""
     said = list(sentences)
     for f in figures:
-        sure = [p for p in f.pairs if p.p_holm is not None and p.p_holm < SIGNIFICANT and p.difference.value]
-        open_ = [p for p in f.pairs if p.p_holm is not None and p.p_holm >= SIGNIFICANT and p.n_nonzero]
+        if f.pairs and f.pairs[0].n < enough_seeds(len(f.pairs)):
+            continue  # no test of this many pairs can find anything: the sentences say so
+        sure = [p for p in f.pairs if p.p_holm is not None and p.p_holm < LEVEL and p.difference.value]
+        open_ = [p for p in f.pairs if p.p_holm is not None and p.p_holm >= LEVEL and p.n_nonzero]
         if not sure and not open_:
             continue
         name = f.kpi.name[:1].upper() + f.kpi.name[1:]

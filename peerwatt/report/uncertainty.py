@@ -7,6 +7,7 @@ building: its costs under two arms are a pair.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,8 +25,8 @@ from peerwatt.report.comparison import (
     shown_kpis,
 )
 
-BUILDING_COST = "cost per building"
-"""What buildings are paired by."""
+LEVEL = 0.05
+"""Below this a p-value, corrected, counts as a difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,14 @@ def varies(figure: FigureOverSeeds) -> bool:
     """Whether a figure differs between arms or seeds."""
     known = [e for e in figure.estimates if e.value is not None]
     return any(e.low != e.high for e in known) or len({e.value for e in known}) > 1
+
+
+def enough_seeds(pairs: int) -> int:
+    """Seeds below which no pair of so many can reach the 5 % level by Wilcoxon's test and Holm's correction.
+
+    The smallest p-value of the signed-rank test of n pairs is 2 / 2^n.
+    """
+    return math.ceil(math.log2(2 * max(pairs, 1) / LEVEL))
 
 
 def effect_words(pair: PairedDifference) -> str:

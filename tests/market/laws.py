@@ -1,4 +1,4 @@
-"""The laws of every result and of every settled slot, written down a second time, without the code that enforces them."""
+"""The laws of every result and every settled slot, written down a second time, without the code that enforces them."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def assert_trades_are_fills_and_payments(known: Mapping[str, Order], result: Res
 # --- from a batch to accounts -----------------------------------------------------------------------------------------
 
 
-def contracts_of(rule: BidRule, batch: BookBatch, n_members: int, rank: Int) -> Cleared:
-    """Contracts as a run makes them."""
+def contracts_of(rule: BidRule, batch: BookBatch, n_members: int, rank: Int, slots: int = 1) -> Cleared:
+    """Contracts as a run makes them; ``slots`` per row of the batch."""
     market = SimpleNamespace(levels=())
     system: Any = SimpleNamespace(market=market, n_buildings=n_members, id_rank=rank)
-    return clear_book(system, rule, batch, Window(batch.first_slot, batch.n_slots))
+    return clear_book(system, rule, batch, Window(batch.first_slot, batch.n_slots * slots), slots)
 
 
 def settled(contracts: Contracts, imported: Int, exported: Int, rank: Int) -> Postings:

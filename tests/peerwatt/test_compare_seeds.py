@@ -13,7 +13,7 @@ import peerwatt
 from core import RunError
 from peerwatt.cli import main
 from peerwatt.report.comparison import changes
-from peerwatt.report.uncertainty import over_buildings
+from peerwatt.report.uncertainty import enough_seeds, over_buildings
 from peerwatt.seed_study import compare_over_seeds
 from tests.peerwatt.districts import district, home, load, pv
 
@@ -47,8 +47,13 @@ def test_every_figure_has_its_interval_over_seeds(tmp_path: Path) -> None:
 def test_seeds_that_change_nothing_are_told_of(tmp_path: Path) -> None:
     study = compare_over_seeds(district(*HOMES), tmp_path / "out", rules=["uniform_price"], seeds=2, report=False)
     assert any("nothing in this scenario is drawn by seed" in s for s in study.sentences)
-    assert any("no paired test can reach" in s for s in study.sentences)
     assert study.page is None
+
+
+def test_too_few_seeds_for_the_tests_are_told(tmp_path: Path) -> None:
+    study = compare_over_seeds(RANDOM, tmp_path / "out", rules=["uniform_price"], seeds=2, report=False)
+    assert any("no paired test among" in s for s in study.sentences)
+    assert (enough_seeds(1), enough_seeds(2), enough_seeds(12)) == (6, 7, 9)
 
 
 def test_one_seed_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""The guide to a rule of one's own, followed to the letter; every day with few books and a day instead of a year."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import FENCE, ROOT
+
+PAGE = ROOT / "docs" / "own-rule.md"
+CUT = (("--quick", "--quick --books 2"), ("run semiurban", "run semiurban --days 1 --set time.start=2016-06-01"), ("--days 7", "--days 1"))
+"""What makes the page's commands quick: fewer books and days."""
+
+EXPECTED = re.compile(r"declared and measured|holds on|fails on|refuted|^  |does not take|reveals|rules compared move")
+"""Lines of output that do not depend on the number of books and days but for their numbers."""
+
+
+@dataclass
+class Followed:
+    """What the page's blocks did: (command, exit code it names, exit code, output), and (output, what the page shows)."""
+
+    folder: Path
+    environment: dict[str, str]
+    commands: list[tuple[str, int, int, str]] = field(default_factory=list)
+    shown: list[tuple[str, str]] = field(default_factory=list)
+
+
+def follow_guide(folder: Path, *, cut: bool) -> Followed:
+    """Write the page's files and run its commands in ``folder``, in order."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = Followed(folder, {**os.environ, "PATH": here, "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"})
+    for language, info, text in FENCE.findall(PAGE.read_text(encoding="utf-8")):
+        if (named := re.search(r"file=(\S+)", info)) is not None:
+            file = folder / named.group(1)
+            before = file.read_text(encoding="utf-8") if file.exists() else ""
+            parts = {"prepend": text + before, "append": f"{before}\n{text}"}
+            file.write_text(parts.get(info.split()[-1], text), encoding="utf-8")
+        elif language == "text":
+            done.shown.append((done.commands[-1][3], text))
+        elif language in ("bash", "python"):
+            for whole, quick in CUT if cut and language == "bash" else ():
+                text = text.replace(whole, quick)
+            start = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-W", "ignore", "-c"]
+            ran = subprocess.run(
+                [*start, text], cwd=folder, env=done.environment, capture_output=True, text=True, check=False
+            )
+            wanted = int(named.group(1)) if (named := re.search(r"exit=(\d+)", info)) else 0
+            assert ran.returncode == wanted, f"{text}\n--- exit code {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
+            done.commands.append((text, wanted, ran.returncode, ran.stdout))
+    return done
+
+
+def missing_lines(output: str, shown: str, *, numbers: bool) -> list[str]:
+    """Lines of ``shown`` that ``output`` does not have in this order; without ``numbers`` any figure may stand there."""
+
+    def plain(line: str) -> str:
+        line = line.rstrip() if line.startswith("  ") else re.sub(r" {2,}", " ", line.strip())
+        return line if numbers or line.startswith("  ") else re.sub(r"\d+", "N", line)
+
+    missing, at = [], 0
+    lines = [line.rstrip() if numbers else plain(line) for line in output.splitlines()]
+    for line in shown.splitlines():
+        wanted = line.rstrip() if numbers else plain(line)
+        if wanted in lines[at:]:
+            at += lines[at:].index(wanted) + 1
+        elif wanted:
+            missing.append(line)
+    return missing
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+    """A folder in which every step of the guide was done, with few books and days."""
+    return follow_guide(tmp_path_factory.mktemp("own-rule"), cut=True)
+
+
+def test_the_audit_refutes_the_draft_and_not_the_mended_rule(quick: Followed) -> None:
+    audits = [(code, output) for text, _, code, output in quick.commands if "audit posted_price.py --quick" in text]
+    assert [code for code, _ in audits[:2]] == [1, 0]
+    assert "Smallest book found" in audits[0][1] and "Smallest book found" not in audits[1][1]
+
+
+def test_what_the_page_shows_is_what_is_printed(quick: Followed) -> None:
+    seen = 0
+    for output, shown in quick.shown:
+        told = "\n".join(line for line in shown.splitlines() if EXPECTED.search(line))
+        seen += len(told.splitlines())
+        assert not missing_lines(output, told, numbers=False), output
+    assert seen > 25, "the page shows verdicts, a counterexample and refusals"
+
+
+def test_the_figures_of_the_python_blocks_are_there(quick: Followed) -> None:
+    lots, files = (
+        output for text, _, _, output in quick.commands if text.startswith(("from dataclasses", "import json"))
+    )
+    assert lots.startswith("[{'o"), "who is first changes with the slot"
+    drawn = lots.splitlines()[0]
+    assert "'o1': 2000" in drawn and "'o2': 2000" in drawn
+    assert "posted_by_lot | holds on 8 books | not declared, holds on 8 books" in lots
+    assert "truthful_quantity | True | holds on" in files
+    assert (quick.folder / "audit.html").stat().st_size > 50_000
+
+
+def test_columns_give_the_ledger_of_single_slots(quick: Followed) -> None:
+    runs = quick.folder / "runs"
+    ledgers = [sorted((runs / name / "ledger.parquet").iterdir()) for name in ("slot-by-slot", "columns")]
+    assert [f.read_bytes() for f in ledgers[0]] == [f.read_bytes() for f in ledgers[1]]
+    assert "traded" in next(out for text, _, _, out in quick.commands if "slot-by-slot" in text)
+    assert (runs / "compare" / "comparison.html").is_file()
+
+
+def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(quick: Followed, tmp_path: Path) -> None:
+    draft = next(
+        t for _, info, t in FENCE.findall(PAGE.read_text(encoding="utf-8")) if info.strip() == "file=posted_price.py"
+    )
+    wrong = (quick.folder / "posted_price.py").read_text(encoding="utf-8").replace("volume[:, None] - ahead", "ahead")
+    for rule, words in ((draft, "truthful quantity: "), (wrong, "clear == clear_batch: slot ")):
+        (tmp_path / "posted_price.py").write_text(rule, encoding="utf-8")
+        (tmp_path / "test_posted_price.py").write_text(
+            (quick.folder / "test_posted_price.py").read_text(encoding="utf-8")
+        )
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "test_posted_price.py"],
+            cwd=tmp_path, env=quick.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 1
+        assert f"AssertionError: {words}" in ran.stdout
+
+
+@pytest.mark.slow
+def test_every_number_the_page_shows_is_printed(tmp_path: Path) -> None:
+    done = follow_guide(tmp_path, cut=False)
+    for output, shown in done.shown:
+        assert not missing_lines(output, shown, numbers=True), output
+
+
+@pytest.mark.slow
+def test_an_installed_package_makes_the_rule_known(quick: Followed, tmp_path: Path) -> None:
+    for name in ("posted_price.py", "pyproject.toml"):
+        (tmp_path / name).write_bytes((quick.folder / name).read_bytes())
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", "site", "."]
+    for arguments in (install, ["-c", "from market import rules; print([r.name for r in rules()])"]):
+        environment = {**quick.environment, "PYTHONPATH": str(tmp_path / "site")}
+        ran = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )  # noqa: PLW1510
+        assert ran.returncode == 0, ran.stderr
+    assert "'posted_price'" in ran.stdout
