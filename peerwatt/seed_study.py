@@ -120,8 +120,9 @@ def _sentences(
     pairs = max((len(f.pairs) for f in figures if varies(f)), default=0)
     if pairs and len(seeds) < enough_seeds(pairs):
         said.append(
-            f"With {len(seeds)} seeds no paired test among {pairs} pairs of arms can reach the 5 % level, however clear "
-            f"the difference: take {enough_seeds(pairs)} seeds or more, or fewer rules. Intervals and effect sizes stand."
+            f"With {len(seeds)} seeds no paired test among {pairs} pairs of arms can reach the 5 % level, however "
+            f"clear the difference: take {enough_seeds(pairs)} seeds or more, or fewer rules. Intervals and effect "
+            "sizes stand."
         )
     lost = sorted({n for c in comparisons for n in c.names} - set(names))
     said += [f"{arm} ran under some seeds only and is left out." for arm in lost]
