@@ -85,7 +85,7 @@ def _contracts_of(
         _, found = deliver_pool(book, found, slots)
     else:
         side, found = deliver_pool(book, found, slots)
-        contracts = _pool(found, side, book, n, system.id_rank, rule.declares.budget == "strong")
+        contracts = _pool(found, side, book, n, system.id_rank, rule.declares.budget == "strong", slots)
         if charge_u:
             price = np.full((1, 1), charge_u, np.int64)
             contracts = contracts.charged(line_amounts_u(price, contracts.sold_wh))
@@ -153,7 +153,9 @@ def contracts_of_pairs(
     return contracts, TradeColumns(*columns)
 
 
-def _pool(result: BatchClearing, side: NDArray[np.int8], book: BookBatch, n: int, rank: Int, strong: bool) -> Contracts:
+def _pool(
+    result: BatchClearing, side: NDArray[np.int8], book: BookBatch, n: int, rank: Int, strong: bool, span: int
+) -> Contracts:
     fill, pay, member = result.fill_wh, result.pay_num, book.member
     # the retailer is two more columns: it sells what is imported and buys what is exported; when it is not in the book,
     # it may still pay for the place of those it supplies outside the market
@@ -164,7 +166,7 @@ def _pool(result: BatchClearing, side: NDArray[np.int8], book: BookBatch, n: int
         paid = result.retailer_num
         pay = np.column_stack([pay, np.where(result.import_wh > 0, paid, 0), np.where(result.import_wh > 0, 0, paid)])
         member = np.append(member, [n, n]).astype(np.int32)
-    return contracts_from_pool(fill, side, pay, result.pay_den, member, n, rank, strong=strong)
+    return contracts_from_pool(fill, side, pay, result.pay_den, member, n, rank, strong=strong, span=span)
 
 
 def pool_trades(contracts: Contracts) -> TradeColumns:

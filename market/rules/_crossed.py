@@ -62,8 +62,8 @@ class CrossedRule(BidRule):
         shared = energy * energy if self.tie_break == "prorata" else 0  # shares multiply two energies
         if max(energy * max(price, 1) * factor, shared) >= SAFE:
             return None
-        if not pieces and self.tie_break == "time" and self.zero_surplus and not batch.in_book:
-            return _selected(batch)
+        if self.tie_break == "time" and self.zero_surplus and not batch.in_book:
+            return _selected(batch, pieces)
         from market.rules._bid_kernels import cross_slots
 
         random = self.tie_break == "random"
@@ -121,18 +121,21 @@ def _crossed_columns(rule: CrossedRule, book: Book, context: Context) -> Crossin
     )
 
 
-def _selected(batch: BookBatch) -> CrossedBatch:
-    """The crossing without sorting, under time priority."""
-    from market.rules._select_kernels import select_slots
+def _selected(batch: BookBatch, pieces: bool) -> CrossedBatch:
+    """The crossing under time priority without ranking the book; for pieces, what is filled is ranked."""
+    from market.rules._select_kernels import pair_slots, select_slots
 
     none = np.zeros(batch.n_slots, np.int64)
     fill, traded = np.zeros((batch.n_slots, batch.n_orders), np.int64), np.zeros(batch.n_slots, np.bool_)
     low, high = none.copy(), none.copy()
-    select_slots(
-        np.ascontiguousarray(batch.side, np.int8), np.ascontiguousarray(batch.e_wh, np.int64),
-        np.ascontiguousarray(batch.price_u, np.int64), batch.t, batch.seq, batch.order_rank, fill, low, high, traded,
-    )  # fmt: skip
-    return CrossedBatch(fill, low, high, traded, none, none, np.zeros((0, 6), np.int64))
+    side, price_u = np.ascontiguousarray(batch.side, np.int8), np.ascontiguousarray(batch.price_u, np.int64)
+    e_wh = np.ascontiguousarray(batch.e_wh, np.int64)
+    select_slots(side, e_wh, price_u, batch.t, batch.seq, batch.order_rank, fill, low, high, traded)
+    found = np.zeros((0, 6), np.int64)
+    if pieces:
+        base = np.lexsort((batch.order_rank, batch.seq, batch.t)).astype(np.int64)
+        found = np.asarray(pair_slots(side, price_u, base, fill))
+    return CrossedBatch(fill, low, high, traded, none, none, found)
 
 
 def crossing_diagnostics(found: Crossing) -> Mapping[str, Any]:

@@ -39,15 +39,13 @@ def paired_result(rule: str, book: Book, context: Context, found: Crossing, k: F
 def paired_batch(batch: BookBatch, found: CrossedBatch, k: Fraction) -> BatchClearing:
     """Many slots' pairs and what they pay. The caller has proven that price x energy x (k's size) fits int64."""
     n_slots, n = batch.n_slots, batch.n_orders
-    slot, buy, sell, wh, bid, ask = (np.ascontiguousarray(found.pieces[:, c]) for c in range(6))
-    num, den = k.numerator, k.denominator
-    price = ask * den + num * (bid - ask)
-    amount = price * wh
-    # column n collects the retailer's part
-    pay: Int = np.zeros(n_slots * (n + 1), np.int64)
-    np.add.at(pay, slot * (n + 1) + np.where(buy < 0, n, buy), amount)
-    np.subtract.at(pay, slot * (n + 1) + np.where(sell < 0, n, sell), amount)
-    table = pay.reshape(n_slots, n + 1)
+    from market.rules._select_kernels import pay_pairs
+
+    slot, buy, sell, wh = (np.ascontiguousarray(found.pieces[:, c]) for c in range(4))
+    den = k.denominator
+    table: Int = np.zeros((n_slots, n + 1), np.int64)  # column n collects the retailer's part
+    price = np.empty(len(slot), np.int64)
+    pay_pairs(found.pieces, k.numerator, den, table, price)
     return BatchClearing(
         fill_wh=found.fill_wh,
         price_num=np.zeros(n_slots, np.int64),

@@ -11,7 +11,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.rules._bid_kernels import sort_stable
+
 Int = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _STEP = np.uint64(6364136223846793005)
@@ -149,3 +152,64 @@ def select_slots(
             _fill_level(-1, sell_over, volume - supply, side[s], e_wh[s], price_u[s], t, seq, rank, who, fill[s])
         traded[s] = True
         low[s], high[s] = max(last_a, next_b), min(last_b, next_a)
+
+
+@njit(cache=True)
+def _rank_filled(want: int, side: NDArray[np.int8], price_u: Int, base: Int, fill: Int, key: Int, who: Int,
+                 tie: Words, key2: Int, who2: Int, tie2: Words) -> int:  # fmt: skip
+    """Filled orders of one side, best first, into ``who``; equal prices in the order of ``base``."""
+    n = 0
+    for b in range(base.shape[0]):
+        i = base[b]
+        if side[i] == want and fill[i] > 0:
+            key[n], who[n] = -want * price_u[i], i
+            n += 1
+    sort_stable(key, tie, who, n, key2, tie2, who2)
+    return n
+
+
+@njit(cache=True)
+def pair_slots(side: NDArray[np.int8], price_u: Int, base: Int, fill: Int) -> Int:
+    """Best bid with best ask over the fills of every slot: rows (slot, buy, sell, Wh, bid, ask)."""
+    n_slots, n = side.shape
+    key, key2 = np.empty(n, np.int64), np.empty(n, np.int64)
+    buys, sells, who2 = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    tie, tie2 = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    out = np.empty((max(64, n_slots * 4, n), 6), np.int64)
+    rows = 0
+    for s in range(n_slots):
+        nb = _rank_filled(1, side[s], price_u[s], base, fill[s], key, buys, tie, key2, who2, tie2)
+        ns = _rank_filled(-1, side[s], price_u[s], base, fill[s], key, sells, tie, key2, who2, tie2)
+        i, j = 0, 0
+        left_b = fill[s, buys[0]] if nb else 0
+        left_a = fill[s, sells[0]] if ns else 0
+        while i < nb and j < ns:
+            if rows == out.shape[0]:
+                grown = np.empty((2 * rows, 6), np.int64)
+                grown[:rows] = out
+                out = grown
+            wh = min(left_b, left_a)
+            out[rows, 0], out[rows, 1], out[rows, 2], out[rows, 3] = s, buys[i], sells[j], wh
+            out[rows, 4], out[rows, 5] = price_u[s, buys[i]], price_u[s, sells[j]]
+            rows += 1
+            left_b -= wh
+            left_a -= wh
+            if left_b == 0:
+                i += 1
+                left_b = fill[s, buys[i]] if i < nb else 0
+            if left_a == 0:
+                j += 1
+                left_a = fill[s, sells[j]] if j < ns else 0
+    return out[:rows]
+
+
+@njit(cache=True)
+def pay_pairs(pieces: Int, num: int, den: int, pay: Int, price: Int) -> None:
+    """Piece prices ``ask x den + num x (bid - ask)`` into ``price``; what each order pays into ``pay`` (S, N + 1)."""
+    last = pay.shape[1] - 1
+    for k in range(pieces.shape[0]):
+        slot, buy, sell = pieces[k, 0], pieces[k, 1], pieces[k, 2]
+        price[k] = pieces[k, 5] * den + num * (pieces[k, 4] - pieces[k, 5])
+        amount = price[k] * pieces[k, 3]
+        pay[slot, buy if buy >= 0 else last] += amount
+        pay[slot, sell if sell >= 0 else last] -= amount

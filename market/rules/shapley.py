@@ -36,10 +36,10 @@ class Shapley(MeterRule):
     Exact, over all coalitions, with up to ``exact_up_to`` members that have net energy in a slot, and always where all
     draw or all feed in. Above, sampled: coalitions by size with their complements, Neyman's allocation from a pilot,
     until half the 95 % interval of every member's bill is at most ``precision`` times the mean stand-alone bill
-    (absolute, of members with net energy). The estimates' gap to the community's bill is added in equal parts, so the
-    budget is balanced exactly; ``diagnostics`` tell it (``correction_u``) and the half widths (``half_width_u``).
-    Individually rational: exactly so for the exact value, within the correction for a sampled one. One tariff for
-    all, retail at least feed-in: otherwise refused. Storage is seen through its meter.
+    (absolute, of members with net energy). The estimates' gap to the community's bill is added in equal parts, but for
+    members whom that would take beyond their stand-alone bill, so the budget is balanced exactly and nobody is worse
+    off; ``diagnostics`` tell it (``correction_u``) and the half widths (``half_width_u``). One tariff for all, retail
+    at least feed-in: otherwise refused. Storage is seen through its meter.
 
     Source: L. S. Shapley (1953). Sampling: J. Castro, D. Gomez, E. Molina & J. Tejada (2017), Comput. Oper. Res. 82.
     """

@@ -23,6 +23,7 @@ def contracts_from_pool(
     rank: Int,
     *,
     strong: bool,
+    span: int = 1,
 ) -> Contracts:
     """Contracts of a rule whose money is a pool per side (one price, or a price per order without pairs).
 
@@ -41,6 +42,9 @@ def contracts_from_pool(
     strong
         The rule is strongly budget balanced: the sellers' total is the buyers' less the retailer's line, the operator
         gets exactly 0.
+    span
+        Slots of a product. Where orders have prices of their own, the money of one slot need not balance; over the
+        product it does, and the operator gets 0 over those slots.
 
     Raises
     ------
@@ -62,12 +66,32 @@ def contracts_from_pool(
     pays = _by_member(np.where(side > 0, pay_num, 0), member, n_members)
     gets = _by_member(np.where(side < 0, -pay_num, 0), member, n_members)
     paid = round_pool(pays, pay_den, (buys != 0) | (pays != 0), rank)
+    selling = (sells != 0) | (gets != 0)
     total = paid.sum(axis=1) - due if strong else None
-    received = round_pool(gets, pay_den, (sells != 0) | (gets != 0), rank, total)
+    if total is not None and span > 1:
+        total = _over_products(total, gets, pay_den, selling, span)
+    received = round_pool(gets, pay_den, selling, rank, total)
     # a pool that the retailer entered is shared by all of the other side in proportion
     local_bought = _local_part(buys, supplied - taken, rank)
     local_sold = _local_part(sells, taken - supplied, rank)
     return _pack(buys, sells, paid, received, local_bought, local_sold, supplied, taken, due)
+
+
+def _over_products(balanced: Int, gets: Exact, pay_den: Exact, selling: NDArray[np.bool_], span: int) -> Int:
+    """Sellers' totals of slots: those that balance each slot.
+
+    In products where that is not what sellers are due, it is their own total, and the last slot with a seller balances.
+    """
+    exact = gets if is_small(gets, max(gets.shape[1], 1)) else gets.astype(object)
+    own = round_ratio(exact.sum(axis=1), pay_den)
+    total = balanced.copy()
+    for first in span * np.flatnonzero((np.abs(own - balanced) > 1).reshape(-1, span).any(axis=1)):
+        rows = slice(first, first + span)
+        sellers = np.flatnonzero(selling[rows].any(axis=1))
+        if len(sellers):
+            total[rows] = own[rows]
+            total[first + sellers[-1]] += balanced[rows].sum() - own[rows].sum()
+    return total
 
 
 def contracts_from_trades(

@@ -286,6 +286,10 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     exec(next(b for b in blocks if "clear(" in b and "@register_rule" not in b), space)
     assert (space["result"].price, space["result"].fills) == (200_000, {"b1": 3000, "s1": 3000})
     assert space["result"].payments == {"alice": 600_000, "bob": -600_000}
+    exec(next(b for b in blocks if "OrderBook(" in b), space)
+    ack = space["ack"]
+    assert (ack.status.name, ack.remaining_wh) == ("FILLED", 0)
+    assert [(t.buy_id, t.sell_id, t.e_wh, t.price_u) for t in ack.trades] == [("b1", "s1", 1000, 120_000)]
     assert {r.name for r in rules()} - {"flat_fee"} <= set(re.findall(r"^\*\*`(\w+)`", text, re.MULTILINE))
 
 
