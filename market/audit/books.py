@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from market.book import Book, Context, Meters
 from market.orders import Order, Side
+from market.terms import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class AuditBook:
         context: dict[str, Any] = {"slot": self.context.slot, "backstop": self.context.backstop}
         if self.context.in_book:
             context["retail_u"], context["feed_in_u"] = self.context.retailer_prices()
+        if self.context.terms:
+            context["terms"] = {agent: terms_dict(terms) for agent, terms in sorted(self.context.terms.items())}
         return {
             "family": self.family,
             "index": self.index,
@@ -110,7 +113,29 @@ def said(order: Order) -> str:
     """An order in words."""
     flags = f" ({', '.join(sorted(order.flags))})" if order.flags else ""
     verb = "buys" if order.side == Side.BUY else "sells"
-    return f"{order.agent_id} {verb} {order.e_wh} Wh at {order.price_u}{flags}"
+    of = f" of class {order.attributes['class']}" if "class" in order.attributes else ""
+    return f"{order.agent_id} {verb} {order.e_wh} Wh{of} at {order.price_u}{flags}"
+
+
+def terms_dict(terms: Terms) -> dict[str, Any]:
+    """A member's own terms as plain data, those that it has."""
+    prices = {"floor_u": terms.floor_u, "ceiling_u": terms.ceiling_u}
+    plain: dict[str, Any] = {name: value for name, value in prices.items() if value is not None}
+    if terms.refused_classes:
+        plain["refused_classes"] = sorted(terms.refused_classes)
+    return plain
+
+
+def terms_said(terms: Mapping[str, Any]) -> str:
+    """Terms in words, from `terms_dict`."""
+    parts = []
+    if "floor_u" in terms:
+        parts.append(f"sells for no less than {terms['floor_u']}")
+    if "ceiling_u" in terms:
+        parts.append(f"buys for no more than {terms['ceiling_u']}")
+    if "refused_classes" in terms:
+        parts.append(f"buys nothing of class {', '.join(terms['refused_classes'])}")
+    return " and ".join(parts) or "has no terms"
 
 
 def columns_of(book: AuditBook, orders: Sequence[Order], rows: int) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def _terms(rule: BidRule, book: AuditBook) -> dict[str, Any]:
         breaches, seen = term_breaches(own, clear(rule, own.orders, context=own.context))
     except MarketError:
         return {"term_breaches": None}
-    return {"term_breaches": breaches, "terms_seen": seen}
+    return {"term_breaches": len(breaches), "terms_seen": seen}
 
 
 def binding_terms(rule: BidRule, book: AuditBook) -> AuditBook:
@@ -281,12 +281,13 @@ def binding_terms(rule: BidRule, book: AuditBook) -> AuditBook:
     return replace(own, context=replace(own.context, terms=kept))
 
 
-def term_breaches(book: AuditBook, result: Result) -> tuple[int, int]:
-    """(breaches, terms looked at): sold below a floor, bought above a ceiling, or of a refused class.
+def term_breaches(book: AuditBook, result: Result) -> tuple[list[str], int]:
+    """(breaches in words, terms looked at): sold below a floor, bought above a ceiling, or of a refused class.
 
     The class of what a buyer gets is known only where a rule says who trades with whom.
     """
-    breaches = seen = 0
+    breaches: list[str] = []
+    seen = 0
     classes = {o.order_id: o.attributes.get("class") for o in book.orders}
     owner = {o.order_id: o.agent_id for o in book.orders}
     for agent, terms in sorted(book.context.terms.items()):
@@ -295,12 +296,15 @@ def term_breaches(book: AuditBook, result: Result) -> tuple[int, int]:
         signed = sum(int(o.side) * result.fills.get(o.order_id, 0) for o in own)
         if terms.ceiling_u is not None and signed >= 0:
             seen += 1
-            breaches += paid > terms.ceiling_u * signed
+            if paid > terms.ceiling_u * signed:
+                breaches.append(f"{agent} pays {paid / 1000} for {signed} Wh, above its ceiling of {terms.ceiling_u}")
         if terms.floor_u is not None and signed <= 0:
             seen += 1
-            breaches += -paid < terms.floor_u * -signed
+            if -paid < terms.floor_u * -signed:
+                breaches.append(f"{agent} gets {-paid / 1000} for {-signed} Wh, below its floor of {terms.floor_u}")
         if terms.refused_classes and result.trades:
             seen += 1
             bought = [t for t in result.trades if owner.get(t.buy_id) == agent and t.sell_id != RETAILER]
-            breaches += any(classes.get(t.sell_id) in terms.refused_classes and t.e_wh for t in bought)
+            wrong = [t for t in bought if classes.get(t.sell_id) in terms.refused_classes and t.e_wh]
+            breaches += [f"{agent} buys {t.e_wh} Wh of class {classes[t.sell_id]}, which it refuses" for t in wrong[:1]]
     return breaches, seen

@@ -92,9 +92,10 @@ def audit(
     Raises
     ------
     MarketError
-        For an unknown rule, parameter or family.
+        For an unknown rule, parameter or family, or families of which the rule takes none.
     """
     ready = make_rule(rule, parameters)
+    check_families(ready, families, recorded)
     made = _books(ready, families, books, seed, agents_per_side, recorded)
     outcomes = _measured(ready, made, misreports, processes, progress)
     if progress is not None:
@@ -134,7 +135,11 @@ def audit_many(
 
 
 def differences(reports: Sequence[AuditReport]) -> dict[str, tuple[PairedDifference, ...]]:
-    """Every pair of rules in every compared metric, on the books that both cleared; Holm-corrected by metric."""
+    """Every pair of rules in every compared metric, on the books that both cleared; Holm-corrected by metric.
+
+    Families of orders and of meters share names and not books: a rule on orders and one on meters have only the
+    recorded slots in common.
+    """
     keyed = [{key: k for k, key in enumerate(zip(r.books["family"], r.books["index"], strict=True))} for r in reports]
     out: dict[str, tuple[PairedDifference, ...]] = {}
     for metric in COMPARED:
@@ -144,9 +149,11 @@ def differences(reports: Sequence[AuditReport]) -> dict[str, tuple[PairedDiffere
                 b = reports[j]
                 if metric not in a.books or metric not in b.books:
                     continue
-                if metric.startswith("gain") and a.rule["meter_based"] != b.rule["meter_based"]:
+                alike = a.rule["meter_based"] == b.rule["meter_based"]
+                if metric.startswith("gain") and not alike:
                     continue  # a misreport and energy thrown away are not the same gain
-                rows = [(a.books[metric][keyed[i][k]], b.books[metric][keyed[j][k]]) for k in keyed[i] if k in keyed[j]]
+                shared = [k for k in keyed[i] if k in keyed[j] and (alike or k[0] == RECORDED)]
+                rows = [(a.books[metric][keyed[i][k]], b.books[metric][keyed[j][k]]) for k in shared]
                 both = [(x, y) for x, y in rows if x is not None and y is not None]
                 if both:
                     columns = [x for x, _ in both], [y for _, y in both]
@@ -154,6 +161,33 @@ def differences(reports: Sequence[AuditReport]) -> dict[str, tuple[PairedDiffere
         if found:
             out[metric] = tuple(holm_corrected(found))
     return out
+
+
+def check_families(
+    rule: Rule, families: Sequence[str] | None, recorded: Sequence[AuditBook | MeterBook] = ()
+) -> None:
+    """Refuse families that are not known, and those with nothing for the rule: orders for one on meters, or the reverse.
+
+    Raises
+    ------
+    MarketError
+        Naming the family and those that there are.
+    """
+    metered = isinstance(rule, MeterRule)
+    own, other = (METER_FAMILIES, FAMILIES) if metered else (FAMILIES, METER_FAMILIES)
+    for name in families or ():
+        if name not in {*own, *other, RECORDED}:
+            listed = ", ".join({**FAMILIES, **METER_FAMILIES})
+            raise MarketError(f"there is no family {name!r}", remedy=f"families of books and meters are: {listed}")
+    if families is None or recorded or any(name in own for name in families):
+        return
+    if RECORDED in families:
+        raise MarketError("nothing was recorded", remedy="books are recorded from a scenario: add --scenario")
+    takes = "meters" if metered else "orders"
+    named = ", ".join(families) or "none"
+    raise MarketError(
+        f"{rule.name} takes {takes}, and no family of {takes} is named, but {named}", remedy=f"name one of {', '.join(own)}"
+    )
 
 
 def _books(
@@ -164,10 +198,6 @@ def _books(
     agents_per_side: int | None,
     recorded: Sequence[AuditBook | MeterBook],
 ) -> list[AuditBook | MeterBook]:
-    for name in families or ():
-        if name not in {*FAMILIES, *METER_FAMILIES, RECORDED}:
-            listed = ", ".join({**FAMILIES, **METER_FAMILIES})
-            raise MarketError(f"there is no family {name!r}", remedy=f"families of books and meters are: {listed}")
     if isinstance(rule, MeterRule):
         known = [f for f in METER_FAMILIES if families is None or f in families]
         metered = make_meters(known, books, seed=seed)

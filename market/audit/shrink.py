@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from market.audit.books import AuditBook, MeterBook, said
+from market.audit.books import AuditBook, MeterBook, said, terms_dict, terms_said
 from market.audit.properties import Evidence
 from market.book import Context, Meters
-from market.orders import Order
+from market.orders import Order, Side
 
 EXHAUSTIVE = 64
 MOST_TRIES = 6000
@@ -72,6 +72,9 @@ def book_lines(book: Books) -> list[str]:
     if book.context.in_book:
         retail, feed_in = book.context.retailer_prices()
         lines.append(f"the retailer sells at {retail} and buys at {feed_in}")
+    lines += [
+        f"own terms: {agent} {terms_said(terms_dict(terms))}" for agent, terms in sorted(book.context.terms.items())
+    ]
     return lines
 
 
@@ -162,10 +165,26 @@ def _plainer(book: AuditBook) -> Iterator[AuditBook]:
         yield replace(book, context=replace(context, p_min_u=None, p_max_u=None))
     for agent in sorted(context.terms):
         yield replace(book, context=replace(context, terms={a: t for a, t in context.terms.items() if a != agent}))
+        yield from _milder(book, agent)
     if any(o.t or o.seq for o in book.orders):
         yield book.with_orders([replace(o, t=0, seq=0) for o in book.orders])
     if any(o.flags for o in book.orders):
         yield book.with_orders([replace(o, flags=frozenset()) for o in book.orders])
+
+
+def _milder(book: AuditBook, agent: str) -> Iterator[AuditBook]:
+    """An agent's floor or ceiling lowered, and with it the orders that stood there."""
+    terms = book.context.terms[agent]
+    for name, side in (("floor_u", Side.SELL), ("ceiling_u", Side.BUY)):
+        old = getattr(terms, name)
+        for number in _lower(old) if old is not None else ():
+            changed: dict[str, Any] = {name: number}
+            orders = [
+                replace(o, price_u=number) if (o.agent_id, o.side, o.price_u) == (agent, side, old) else o
+                for o in book.orders
+            ]
+            own = {**book.context.terms, agent: replace(terms, **changed)}
+            yield replace(book, orders=tuple(orders), context=replace(book.context, terms=own))
 
 
 def _together(book: AuditBook) -> Iterator[AuditBook]:

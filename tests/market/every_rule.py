@@ -87,9 +87,7 @@ VARIANTS: list[Variant] = [
     ("operating_envelopes", {}),
     ("operating_envelopes", {"allocation": "proportional", "inner": "pay_as_bid"}),
     ("operating_envelopes", {"allocation": "max_total", "weights": {"b0": 3}, "inner": "huang"}),
-    ("operating_envelopes", {"allocation": "alpha_fair", "alpha": 2, "inner": "muda"}),
-    ("operating_envelopes", {"inner": "continuous_double_auction"}),
-    ("operating_envelopes", {"inner": "central_optimum"}),
+    ("operating_envelopes", {"allocation": "alpha_fair", "alpha": 2, "inner": "volume_max_matching"}),
 ]
 """Names of members (m0, ...), agents (b0, s0, ...) and nodes (n0, ...) are those of `market.testing_books`."""
 

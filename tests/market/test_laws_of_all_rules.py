@@ -256,6 +256,19 @@ def test_adversarial_books_obey_the_laws(variant: Variant) -> None:
     assert {"all alike", "negative", "one against many"} & set(traded), "something trades"
 
 
+@pytest.mark.xfail(
+    strict=True, reason="operating_envelopes cuts orders that trade wholly or not at all", raises=AssertionError
+)
+@pytest.mark.parametrize("inner", ["continuous_double_auction", "central_optimum"])
+def test_envelopes_leave_indivisible_orders_whole(inner: str) -> None:
+    rule = bid_rule(("operating_envelopes", {"inner": inner}))
+    flags = frozenset({"block" if "block" in rule.flags else "fok"})
+    context = Context(feeder=FEEDER)
+    for e_wh in range(1, 60):
+        orders = placed([*crowd(1, 60, 30, 10)[1:], replace(crowd(1, e_wh, 30, 10)[0], t=2, flags=flags)], FEEDER)
+        assert_laws_of_a_result(rule, orders, context, clear(rule, orders, context=context))
+
+
 # --- settlement -------------------------------------------------------------------------------------------------------
 
 SLOTS, MEMBERS = 48, 6
