@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import audit, continuous, market, rows
+from benchmarks import audit, continuous, lindistflow, market, rows
 
-ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS
+ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS + lindistflow.ROWS
 
 
 def main(words: list[str]) -> int:

@@ -160,6 +160,31 @@ def mean_estimate(
     return Estimate(mean, low, high, n, f"{method} bootstrap, {resamples} resamples")
 
 
+def bounded_mean(values: Sequence[float] | Float, low: float, high: float, *, level: float = LEVEL) -> Estimate:
+    """The mean of numbers that cannot leave [low, high], with a t interval cut to that range.
+
+    Where all n numbers are equal and both ends are finite, the interval is what the numbers do not rule out: at most a
+    share of ``1 - (1 - level)^(1/n)`` of all observations differs, and those lie at one end of the range.
+
+    Raises
+    ------
+    ValueError
+        For numbers that are not finite.
+    """
+    found = mean_estimate(values, level=level)
+    if found.value is None or found.low is None or found.high is None:
+        return found
+    if found.low < found.high:
+        ends = max(found.low, low), min(found.high, high)
+        cut = ends != (found.low, found.high)
+        return Estimate(found.value, *ends, found.n, f"{found.method}, cut to the range" if cut else found.method)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return found
+    others = 1.0 - (1.0 - level) ** (1.0 / found.n)
+    ends = found.value - others * (found.value - low), found.value + others * (high - found.value)
+    return Estimate(found.value, *ends, found.n, "no spread: bound on the share of others")
+
+
 def _t_quantile(level: float, degrees: int) -> float:
     from scipy.stats import t
 

@@ -29,9 +29,17 @@ def exact(numerator: int, denominator: int = 1) -> Money:
 
 
 def total_of(values: Iterable[Money]) -> Money:
-    """The exact sum. Numerators are added by denominator: far cheaper than adding fractions one by one."""
+    """The exact sum. Numerators are added by denominator: far cheaper than adding fractions one by one.
+
+    Raises
+    ------
+    MarketError
+        For a number that is not exact.
+    """
     by_denominator: dict[int, int] = {}
     for value in values:
+        if type(value) is not int and not isinstance(value, (int, Fraction)):
+            raise MarketError(f"a payment is {value!r}, which is not exact", remedy="payments are int or Fraction")
         den = value.denominator
         by_denominator[den] = by_denominator.get(den, 0) + value.numerator
     return _tidy(sum((Fraction(num, den) for den, num in by_denominator.items()), Fraction(0)))

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,14 +65,16 @@ def add_audit(commands: Any, add_command: AddCommand) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give names with commas between them")
+    return words
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -91,21 +93,35 @@ def audit_command(args: argparse.Namespace) -> int:
     if not args.rules and args.scenario is None:
         raise MarketError("no rule is named", remedy="name a rule, a Python file, or --scenario; see `peerwatt rules`")
     for path in (args.json, args.page):
-        _check_folder(path)
+        _check_file(path)
     console = Console(quiet=args.quiet, highlight=False, width=_WIDTH if not sys.stdout.isatty() else None)
-    with _progress(console) as progress:
+    with shown_progress(console) as progress:
         if args.parameter and len(args.rules) > 1:
             raise MarketError("--parameter is for one rule", remedy="audit the rules one after the other")
         rules = [ready_rule(name, dict(args.parameter)) for name in args.rules]
-        households: list[ScenarioAudit] = []
+        _check_options(args, rules)
+        scenario = _Scenario()
         if args.scenario is not None:
-            rules, households = _scenario(args, rules, progress)
-        books = _recorded(args, households)
-        found = _audits(rules, args, books, progress)
-    _print(console, found, households, args)
-    document = _document(found, households)
+            rules, scenario = _scenario(args, rules, progress)
+        found = _audits(rules, args, scenario.books, progress)
+    _print(console, found, scenario, args)
+    document = _document(found, scenario)
     _write(console, args, document)
     return FOUND_SOMETHING if found.failed else 0
+
+
+def _check_options(args: argparse.Namespace, rules: Sequence[Rule]) -> None:
+    """What can be refused before anything is measured."""
+    from core import MarketError
+    from market.audit.run import check_families
+
+    if args.scenario is not None:
+        return
+    for option in ("days", "out", "overwrite"):
+        if getattr(args, option):
+            raise MarketError(f"--{option} belongs to the run of a scenario", remedy="add --scenario, or leave it out")
+    for rule in rules:
+        check_families(rule, args.families)
 
 
 def ready_rule(name: str, parameters: dict[str, str] | None = None) -> Rule:
@@ -186,10 +202,19 @@ def _audits(
     return AuditComparison(reports=tuple(reports), differences=differences(reports))
 
 
-def _scenario(
-    args: argparse.Namespace, rules: Sequence[Rule], progress: Progress
-) -> tuple[list[Rule], list[ScenarioAudit]]:
+@dataclass
+class _Scenario:
+    """What a scenario adds: households and wires under each rule, recorded books, and what it could not add."""
+
+    audits: list[ScenarioAudit] = field(default_factory=list)
+    books: list[Any] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _scenario(args: argparse.Namespace, rules: Sequence[Rule], progress: Progress) -> tuple[list[Rule], _Scenario]:
     """Run the scenario under the rules, or under its own; the rules as they were run, and what was found."""
+    from core import RunError
     from peerwatt.audit_scenario import audit_scenario
     from peerwatt.prepare.market import choose_rule
     from peerwatt.scenario import load_scenario
@@ -199,25 +224,42 @@ def _scenario(
     plain = not args.parameter  # a scenario's parameters go with its own rule
     chosen = [own if plain and type(rule) is type(own) else rule for rule in rules] or [own]
     out = args.out or Path("runs") / "audit" / Path(args.scenario).stem
-    audits = audit_scenario(
-        args.scenario, chosen, out, overrides=overrides, overwrite=args.overwrite, progress=progress
-    )  # fmt: skip
-    return chosen, audits
+    done = _Scenario()
+    try:
+        done.audits = audit_scenario(
+            args.scenario,
+            chosen,
+            out,
+            overrides=overrides,
+            overwrite=args.overwrite,
+            progress=progress,
+            skip=done.skipped.__setitem__,
+        )
+    except RunError as error:
+        if "overwrite" in (error.remedy or ""):  # a run of something else stands there
+            remedy = "add --overwrite to run the scenario anew, or name another folder with --out"
+            raise RunError(error.message, remedy=remedy) from None
+        raise
+    _record(args, done)
+    return chosen, done
 
 
-def _recorded(args: argparse.Namespace, households: Sequence[ScenarioAudit]) -> list[Any]:
-    if not households:
-        return []
+def _record(args: argparse.Namespace, done: _Scenario) -> None:
+    from core import RunError
     from market.audit.run import BOOKS, QUICK_BOOKS
     from peerwatt.audit_scenario import recorded
 
-    n = args.books or (QUICK_BOOKS if args.quick else BOOKS)
-    return recorded(households, n, args.seed, None)
+    done.notes = [f"{name} is not audited in the scenario: {reason}" for name, reason in done.skipped.items()]
+    if not done.audits:
+        done.notes.append("no books were recorded, for no rule ran the scenario")
+        return
+    try:
+        done.books = recorded(done.audits, args.books or (QUICK_BOOKS if args.quick else BOOKS), args.seed, None)
+    except RunError as error:
+        done.notes.append(f"no books were recorded: {error.message}")
 
 
-def _print(
-    console: Console, found: AuditComparison, households: Sequence[ScenarioAudit], args: argparse.Namespace
-) -> None:
+def _print(console: Console, found: AuditComparison, scenario: _Scenario, args: argparse.Namespace) -> None:
     from peerwatt import audit_table as tables
     from peerwatt.audit_scenario import savings_differences
 
@@ -233,56 +275,67 @@ def _print(
     if found.differences:
         rows = tables.key_differences(dict(found.differences))
         console.print(tables.difference_table("rules compared on the same books", rows))
-    for audit in households:
+    for audit in scenario.audits:
         console.print(tables.household_table(audit))
         console.print(tables.feasibility_line(audit), markup=False)
-    if pairs := savings_differences(households):
-        rows = [(f"saving [{households[0].currency}]", d) for d in pairs]
-        console.print(tables.difference_table("rules compared on the same buildings", rows))
+    if pairs := savings_differences(scenario.audits):
+        rows = [(f"saving [{scenario.audits[0].currency}]", d) for d in pairs]
+        console.print(tables.difference_table("rules compared on the same buildings", rows, of="building"))
+    for note in scenario.notes:
+        console.print(f"note: {note}", markup=False)
     for report in found.reports:
         for line in tables.counterexample_lines(report, all_of_them=args.all_examples):
             console.print(line, markup=False, soft_wrap=True)
 
 
-def _document(found: AuditComparison, households: Sequence[ScenarioAudit]) -> dict[str, Any]:
+def _document(found: AuditComparison, scenario: _Scenario) -> dict[str, Any]:
     from peerwatt.audit_scenario import savings_differences
 
     document = found.as_dict()
-    if households:
+    if scenario.audits or scenario.notes:
         document["scenario"] = {
-            "rules": [a.as_dict() for a in households],
-            "differences": [d.as_dict() for d in savings_differences(households)],
+            "rules": [a.as_dict() for a in scenario.audits],
+            "differences": [d.as_dict() for d in savings_differences(scenario.audits)],
+            "notes": scenario.notes,
         }
     return document
 
 
 def _write(console: Console, args: argparse.Namespace, document: dict[str, Any]) -> None:
-    from core import MarketError
+    from core import RunError
     from core.hashing import canonical_json
 
+    made: list[tuple[str, Path, Callable[[], bytes]]] = []
     if args.json is not None:
-        args.json.write_bytes(canonical_json(document) + b"\n")
-        console.print(f"figures: {args.json}", markup=False, soft_wrap=True)
+        made.append(("figures", args.json, lambda: canonical_json(document) + b"\n"))
     if args.page is not None:
-        from importlib import import_module
+        from peerwatt.report.audit_page import render_audit
 
+        made.append(("page", args.page, lambda: render_audit(document).encode("utf-8")))
+    for what, path, content in made:
         try:
-            page = import_module("peerwatt.report.audit_page")
-        except ImportError as error:
-            raise MarketError("this version cannot write the page of an audit", remedy="use --json") from error
-        page.write_audit_page(document, args.page)
-        console.print(f"page: {args.page}", markup=False, soft_wrap=True)
+            path.write_bytes(content())
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}", remedy="check the folder") from None
+        console.print(f"{what}: {path}", markup=False, soft_wrap=True)
 
 
-def _check_folder(path: Path | None) -> None:
-    from core import MarketError
+def _check_file(path: Path | None) -> None:
+    """A file that cannot be written is told before anything is measured."""
+    from core import RunError
 
-    if path is not None and not path.parent.is_dir():
-        raise MarketError(f"there is no folder {path.parent}", remedy=f"make it first: mkdir -p {path.parent}")
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise RunError(f"there is no folder {path.parent}", remedy=f"make it first: mkdir -p {path.parent}")
+    if path.is_dir():
+        raise RunError(f"{path} is a folder", remedy=f"name a file, such as {path / 'audit'}.html or .json")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise RunError(f"{path} cannot be written: no permission", remedy="check the folder, or name another file")
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
+def shown_progress(console: Console) -> Iterator[Progress]:
     """A bar with what is being done; shown on a terminal only."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -296,19 +349,3 @@ def _progress(console: Console) -> Iterator[Progress]:
             bar.update(task, description=what, completed=done, total=of, refresh=True)
 
         yield update
-
-
-def print_measured_rules(console: Console) -> int:
-    """Audit every registered rule quickly and print a line for each; 1 if a declared property is refuted."""
-    from market.audit.run import QUICK_BOOKS, audit
-    from market.registry import make_rule, rule_classes
-    from peerwatt.audit_table import rules_table
-
-    reports: list[AuditReport] = []
-    with _progress(console) as progress:
-        for k, name in enumerate(names := list(rule_classes())):
-            progress(name, k, len(names))
-            rule = make_rule(name)
-            reports.append(audit(rule, books=QUICK_BOOKS, misreports=search_for(rule, quick=True)))
-    console.print(rules_table(reports))
-    return FOUND_SOMETHING if any(r.failed for r in reports) else 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import MarketError
 from core.statistics import Estimate, PairedDifference, all_pairs, mean_estimate, proportion_estimate
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ TABLES = ("slots", "buildings", "violations")
 """Tables of a run that its audit reads."""
 
 Progress = Callable[[str, int, int], None]
+Skip = Callable[[str, str], None]
+"""Told the name of a rule that is left out, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def audit_scenario(
     threads: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
+    skip: Skip | None = None,
 ) -> list[ScenarioAudit]:
     """Run a scenario under every rule and look at its households and wires.
 
@@ -109,6 +113,8 @@ def audit_scenario(
         As for `peerwatt.run`.
     progress
         Told what is run, and slots done of all.
+    skip
+        Told which rule cannot clear the scenario's slots, and why; it is then left out. None = the error is raised.
 
     Raises
     ------
@@ -128,17 +134,23 @@ def audit_scenario(
             if progress is not None:
                 progress(f"running {name}", done, of)
 
-        finished = run(
-            scenario,
-            Path(out) / name.replace("_", "-"),
-            overrides=laid,
-            rule=rule,
-            threads=threads,
-            overwrite=overwrite,
-            resume=not overwrite,
-            report=False,
-            progress=told,
-        )
+        try:
+            finished = run(
+                scenario,
+                Path(out) / name.replace("_", "-"),
+                overrides=laid,
+                rule=rule,
+                threads=threads,
+                overwrite=overwrite,
+                resume=not overwrite,
+                report=False,
+                progress=told,
+            )
+        except MarketError as error:
+            if skip is None:
+                raise
+            skip(name, error.message)
+            continue
         audits.append(of_run(finished))
     return audits
 

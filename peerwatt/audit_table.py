@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from market.audit.metrics import METRICS
 from market.audit.verdicts import NONE, REFUTED, SILENT_FAILS
@@ -33,13 +34,16 @@ def figure(value: float | None, digits: int = 3) -> str:
     return f"{value:.1g}" if small else f"{value:.{digits}f}"
 
 
-def with_interval(estimate: Estimate | None, digits: int = 3) -> str:
-    """A figure and its interval in brackets, for rich; the figure alone where the sample has no spread."""
+def with_interval(estimate: Estimate | None, digits: int = 3, of: str = "book") -> str:
+    """A figure and its interval in brackets, for rich, or why it has none: one ``of`` alone, or all of them equal."""
     if estimate is None or estimate.value is None:
         return "-"
     value = figure(estimate.value, digits)
-    if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
-        return value
+    if estimate.low is None or estimate.high is None:
+        return f"{value} (n = 1)" if estimate.n == 1 else f"{value} (one {of} decides)"
+    if estimate.low == estimate.high:
+        whole = value.rstrip("0").rstrip(".") if "." in value and "e" not in value else value
+        return f"{whole} in every {of}"
     return f"{value} \\[{figure(estimate.low, digits)}, {figure(estimate.high, digits)}]"
 
 
@@ -63,15 +67,27 @@ def _table(title: str, columns: Sequence[str], widths: Sequence[int | None] = ()
 
 
 def verdict_table(report: AuditReport) -> Table:
-    """Declared against measured."""
+    """Declared against measured, with the share of books on which a property does not hold."""
     from rich.markup import escape
 
-    table = _table(f"{report.name}: declared and measured", ("property", "declared", "measured"), (26, 9))
+    columns = ("property", "declared", "measured", "fails on [95 %]")
+    table = _table(f"{report.name}: declared and measured", columns, (26, 8, None, 15))
     for v in report.verdicts:
         style = _STYLES.get(v.verdict, "green")
-        measured = f"{v} ({v.measured})" if v.measured else str(v)
-        table.add_row(escape(v.title), escape(declared_word(v)), f"[{style}]{escape(measured)}[/{style}]")
+        measured = str(v).removeprefix("not declared, ")  # the column beside it says so
+        measured += f" ({v.measured})" if v.measured else ""
+        row = (v.title, declared_word(v), measured, share_words(v.share) if v.books else "")
+        table.add_row(*(escape(x) if k != 2 else f"[{style}]{escape(x)}[/{style}]" for k, x in enumerate(row)))
     return table
+
+
+def share_words(share: Estimate) -> str:
+    """A share of books in per cent with its interval: ``70 % [58, 80]``; ``at most 4 %`` where there was none."""
+    if share.value is None or share.low is None or share.high is None:
+        return "-"
+    if share.value == 0.0:
+        return f"at most {math.ceil(100 * share.high)} %"
+    return f"{100 * share.value:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"
 
 
 def declared_word(verdict: Verdict) -> str:
@@ -139,7 +155,7 @@ def reveal_lines(report: AuditReport) -> list[str]:
     return [f"{report.name} reveals {told}"]
 
 
-def difference_table(title: str, rows: Sequence[tuple[str, PairedDifference]]) -> Table:
+def difference_table(title: str, rows: Sequence[tuple[str, PairedDifference]], of: str = "book") -> Table:
     """Paired differences between rules with effect sizes; p after Holm's correction. Equal columns are left out."""
     table = _table(title, ("first - second", "difference [95 %]", "p Holm", "d_z", "rank r"), (29, 24, 6, 5, 6))
     last = ""
@@ -150,9 +166,8 @@ def difference_table(title: str, rows: Sequence[tuple[str, PairedDifference]]) -
             table.add_row(f"[bold]{name}[/bold]")
         last = name
         p = _p(d.p_holm)
-        table.add_row(
-            f" {d.first} - {d.second}", with_interval(d.difference), p, figure(d.d_z, 2), figure(d.rank_biserial, 2)
-        )
+        gap = with_interval(d.difference, of=of)
+        table.add_row(f" {d.first} - {d.second}", gap, p, figure(d.d_z, 2), figure(d.rank_biserial, 2))
     return table
 
 
@@ -175,38 +190,34 @@ def household_table(audit: ScenarioAudit) -> Table:
         table.add_row(
             name,
             str(h.savings.n),
-            with_interval(h.savings, 2),
+            with_interval(h.savings, 2, "building"),
             f"{round((h.losers.value or 0.0) * h.losers.n)} ({with_interval(h.losers, 2)})",
         )
     return table
 
 
 def feasibility_line(audit: ScenarioAudit) -> str:
-    """What the wires say."""
+    """What the AC power flow of the run says of voltages and loading."""
     found = audit.feasibility
     if not found.get("checked"):
         return f"{audit.rule}: no power flow was made, so nothing is known of voltages and loading"
-    worst = "; ".join(
-        f"{k.replace('_', ' ')} {v['count']} (worst {v['worst']})" for k, v in found["by_kind"].items() if v["count"]
+    if not found["count"]:
+        return f"{audit.rule}: no voltage or loading limit is violated in any slot of the AC power flow"
+    kinds = [f"{kind.replace('_', ' ')} {v['count']}{_worst(kind, v['worst'])}"
+             for kind, v in found["by_kind"].items() if v["count"]]  # fmt: skip
+    share, violations = (
+        found["share_of_slots"],
+        "1 violation" if found["count"] == 1 else f"{found['count']} violations",
     )
-    share = found["share_of_slots"]
-    return f"{audit.rule}: {found['count']} violations in {share:.2%} of slots" + (f": {worst}" if worst else "")
+    return f"{audit.rule}: {violations} in {share:.2%} of slots of the AC power flow: {'; '.join(kinds)}"
 
 
-def rules_table(reports: Sequence[AuditReport]) -> Table:
-    """Every rule with what was measured and what it declares: one line each."""
-    names = {"efficient": "efficient", "ir": "IR", "budget": "budget", "truthful_price": "price",
-             "truthful_quantity": "quantity", "splitting": "split"}  # fmt: skip
-    title = "measured by a quick audit; * = declared so, ! = declared, and refuted"
-    table = _table(title, ("rule", *names.values()))
-    for report in reports:
-        cells: list[str] = []
-        for name in names:
-            v = report.verdict(name)
-            word = "n.a." if v.verdict == NONE else "no" if v.violations else "yes"
-            if name == "budget" and v.measured:
-                word = v.measured
-            claimed = v.declared == v.measured if name == "budget" else v.declared is True
-            cells.append(f"[bold red]{word} ![/bold red]" if v.refuted else f"{word} *" if claimed else word)
-        table.add_row(report.name, *cells)
-    return table
+def _worst(kind: str, worst: Mapping[str, Any] | None) -> str:
+    """The worst violation in words: ``, at worst 0.893 p.u. at Bus R11 in slot 70``."""
+    if worst is None:
+        return ""
+    value = f"{worst['value']:.3f} p.u." if "voltage" in kind else f"{worst['value']:.0%} of the rating"
+    what = "bus" if "voltage" in kind else kind.partition("_")[0]
+    element = str(worst["element"])
+    place = element if element.lower().startswith(what) else f"{what} {element}"
+    return f", at worst {value} at {place} in slot {worst['slot']}"

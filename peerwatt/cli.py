@@ -117,8 +117,9 @@ def _add_looking(commands: _Commands) -> None:
     init.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     schema = _add_command(commands, "schema", "Print the JSON Schema of scenario files.", _schema)
     schema.add_argument("--out", type=Path, metavar="FILE", help="write it to a file instead")
-    rules = _add_command(commands, "rules", "List the registered market rules.", _rules)
-    rules.add_argument("--audit", action="store_true", help="measure each by a quick audit (minutes)")
+    rules = _add_command(commands, "rules", "List the market rules, what they declare and what was measured.", _rules)
+    rules.add_argument("--audit", action="store_true", help="measure each anew by a quick audit (a minute or two)")
+    rules.add_argument("--json", type=Path, metavar="FILE", help="with --audit: keep what is measured in FILE")
 
 
 def _positive(text: str) -> float:
@@ -413,17 +414,9 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> int:
-    if args.audit:
-        from peerwatt.audit_command import print_measured_rules
+    from peerwatt.audit_rules import measure_rules, print_rules
 
-        return print_measured_rules(_console(args))
-    from rich.table import Table
-
-    from market import rules
-
-    table = Table("rule", "works on", "what it does", "parameters", "section", box=None, pad_edge=False)
-    for rule in rules():
-        parameters = ", ".join(rule.parameters) or "-"
-        table.add_row(rule.name, "meters" if rule.meter_based else "bids", rule.summary, parameters, rule.section)
-    _console(args).print(table)
-    return 0
+    console = _console(args)
+    code = measure_rules(console, args.json) if args.audit else 0
+    print_rules(console)
+    return code

@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import inf, log
 from typing import TYPE_CHECKING, Any
 
-from core.statistics import Estimate, mean_estimate, proportion_estimate, ratio_estimate
+from core.statistics import Estimate, bounded_mean, proportion_estimate, ratio_estimate
 from market.audit.meter_outcome import MeterOutcome
 from market.audit.outcome import BookOutcome
 
@@ -263,7 +263,7 @@ def estimates(
     for name in MEANS:
         column = [c[name] for c in columns if name in c]
         if column:
-            out[name] = mean_estimate(column)
+            out[name] = bounded_mean(column, METRICS[name].low, METRICS[name].high)
     return {name: _cut(out[name], METRICS[name]) for name in METRICS if name in out and out[name].known}
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from core.statistics import Estimate, mean_estimate
+from core.keyed_random import keyed_generator
+from core.statistics import Estimate, bounded_mean, mean_estimate, ratio_estimate
 from market.audit.metrics import Outcome
 from market.audit.outcome import BookOutcome
 from market.orders import Side
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 """Per cent."""
+INNER = QUANTILES[1:-1]
+"""Quantiles that have an interval."""
+
+_FEWEST_BOOKS = 5
+_RESAMPLES = 400
+_SEED = 20_160
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,9 @@ class SideGains:
         Share of the side's agents with a negative gain, mean over books.
     quantiles
         Per cent -> gain of an agent times agents of its book / W*: 1 is an equal part of all that could be gained.
+    quantile_ends
+        Per cent -> ends of the 95 % interval, of ``INNER`` quantiles; the lowest and highest gain seen have none.
+        Empty for fewer than five books.
     mean
         Mean of the same over all agents.
     """
@@ -46,7 +56,8 @@ class SideGains:
     share: Estimate
     worse_off: Estimate
     quantiles: dict[int, float]
-    mean: float
+    quantile_ends: dict[int, tuple[float, float]]
+    mean: Estimate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -57,7 +68,8 @@ class SideGains:
             "share": self.share.as_dict(),
             "worse_off": self.worse_off.as_dict(),
             "quantiles": {str(q): v for q, v in self.quantiles.items()},
-            "mean": self.mean,
+            "quantile_ends": {str(q): list(ends) for q, ends in self.quantile_ends.items()},
+            "mean": self.mean.as_dict(),
         }
 
 
@@ -80,19 +92,37 @@ def gains_by_side(outcomes: Sequence[Outcome]) -> tuple[SideGains, ...]:
 
 def _side(side: str, books: list[list[float]], totals: list[float]) -> SideGains:
     everybody = np.array([x for book in books for x in book])
-    worse = mean_estimate([sum(x < 0 for x in book) / len(book) for book in books])
-    if worse.low is not None and worse.high is not None:
-        worse = replace(worse, low=max(worse.low, 0.0), high=min(worse.high, 1.0))
     cuts = np.percentile(everybody, QUANTILES)
     return SideGains(
         side=side,
         agents=len(everybody),
         books=len(books),
         share=mean_estimate(totals),
-        worse_off=worse,
+        worse_off=bounded_mean([sum(x < 0 for x in book) / len(book) for book in books], 0.0, 1.0),
         quantiles={q: float(v) for q, v in zip(QUANTILES, cuts, strict=True)},
-        mean=float(everybody.mean()),
+        quantile_ends=_quantile_ends(books, dict(zip(QUANTILES, cuts.tolist(), strict=True))),
+        mean=ratio_estimate([sum(book) for book in books], [len(book) for book in books]),
     )
+
+
+def _quantile_ends(books: list[list[float]], cuts: dict[int, float]) -> dict[int, tuple[float, float]]:
+    """95 % percentile intervals of the inner quantiles, books drawn again whole: agents of one book hang together."""
+    if len(books) < _FEWEST_BOOKS:
+        return {}
+    values = np.array([x for book in books for x in book])
+    owner = np.repeat(np.arange(len(books)), [len(book) for book in books])
+    order = np.argsort(values, kind="stable")
+    values, owner = values[order], owner[order]
+    shares = np.array(INNER) / 100.0
+    draws = keyed_generator(_SEED, "quantiles of gains").integers(0, len(books), (_RESAMPLES, len(books)))
+    found = np.empty((_RESAMPLES, len(INNER)))
+    for k, drawn in enumerate(draws):
+        reached = np.cumsum(np.bincount(drawn, minlength=len(books))[owner])
+        found[k] = values[np.searchsorted(reached, shares * reached[-1])]
+    low, high = np.percentile(found, (2.5, 97.5), axis=0)
+    # the quantiles themselves lie between two agents, the drawn ones at an agent
+    ends = zip(INNER, low.tolist(), high.tolist(), strict=True)
+    return {q: (min(a, cuts[q]), max(b, cuts[q])) for q, a, b in ends}
 
 
 def _gains(outcome: Outcome) -> list[tuple[str, Fraction]]:

@@ -45,6 +45,15 @@ BUDGET_BROKEN = {
 """Budget -> whether an operator's surplus breaks it."""
 
 
+KEEPS: Mapping[str, tuple[str, ...]] = {
+    "strong": ("strong", "weak", "deficit"),
+    "weak": ("weak",),
+    "deficit": ("deficit",),
+    "none": (),
+}
+"""Measured budget -> declared budgets that it keeps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Why a property does not hold on a book.

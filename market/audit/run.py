@@ -163,10 +163,8 @@ def differences(reports: Sequence[AuditReport]) -> dict[str, tuple[PairedDiffere
     return out
 
 
-def check_families(
-    rule: Rule, families: Sequence[str] | None, recorded: Sequence[AuditBook | MeterBook] = ()
-) -> None:
-    """Refuse families that are not known, and those with nothing for the rule: orders for one on meters, or the reverse.
+def check_families(rule: Rule, families: Sequence[str] | None, recorded: Sequence[AuditBook | MeterBook] = ()) -> None:
+    """Refuse families that are not known, and those without a book for the rule, which takes orders or meters.
 
     Raises
     ------
@@ -186,7 +184,8 @@ def check_families(
     takes = "meters" if metered else "orders"
     named = ", ".join(families) or "none"
     raise MarketError(
-        f"{rule.name} takes {takes}, and no family of {takes} is named, but {named}", remedy=f"name one of {', '.join(own)}"
+        f"{rule.name} takes {takes}, and no family of {takes} is named, but {named}",
+        remedy=f"name one of {', '.join(own)}",
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from market.audit.books import AuditBook, MeterBook, said, terms_dict, terms_said
 from market.audit.properties import Evidence
 from market.book import Context, Meters
-from market.orders import Order, Side
+from market.orders import Side
+from market.terms import Terms
 
 EXHAUSTIVE = 64
 MOST_TRIES = 6000
@@ -154,7 +155,7 @@ def _smaller_orders(book: AuditBook) -> Iterator[AuditBook]:
 
 
 def _plainer(book: AuditBook) -> Iterator[AuditBook]:
-    """Without the retailer, terms, flags, arrival times: whatever is not needed."""
+    """Without the retailer, terms, flags, attributes, arrival times: whatever is not needed."""
     context = book.context
     if context.in_book:
         yield replace(book, context=Context(slot=context.slot, feeder=context.feeder, terms=context.terms))
@@ -170,6 +171,8 @@ def _plainer(book: AuditBook) -> Iterator[AuditBook]:
         yield book.with_orders([replace(o, t=0, seq=0) for o in book.orders])
     if any(o.flags for o in book.orders):
         yield book.with_orders([replace(o, flags=frozenset()) for o in book.orders])
+    if any(o.attributes for o in book.orders):
+        yield book.with_orders([replace(o, attributes={}) for o in book.orders])
 
 
 def _milder(book: AuditBook, agent: str) -> Iterator[AuditBook]:
@@ -189,33 +192,43 @@ def _milder(book: AuditBook, agent: str) -> Iterator[AuditBook]:
 
 def _together(book: AuditBook) -> Iterator[AuditBook]:
     """All quantities, or all prices, lowered at once: what single steps cannot reach where numbers hang together."""
-
-    def with_all(change: Callable[[Order], Order]) -> AuditBook | None:
-        changed = [change(o) for o in book.orders]
-        return None if tuple(changed) == book.orders else book.with_orders(changed)
-
     sizes = [o.e_wh for o in book.orders if o.e_wh]
-    prices = [o.price_u for o in book.orders]
     if not sizes:
         return
-    least, floor = min(sizes), min(prices)
-    unit = max(1, least)
-    steps: list[Callable[[Order], Order]] = [
-        lambda o: replace(o, e_wh=min(o.e_wh, 1)),
-        lambda o: replace(o, e_wh=o.e_wh // unit),
-        lambda o: replace(o, e_wh=o.e_wh // 2),
-    ]
-    if book.context.in_book is False:
-        steps.append(lambda o: replace(o, price_u=o.price_u - floor if floor > 0 else o.price_u))
-        steps += [_divided(k) for k in (100, 10, 2)]
-    for step in steps:
-        changed = with_all(step)
-        if changed is not None and all(o.e_wh or not p.e_wh for o, p in zip(changed.orders, book.orders, strict=True)):
+    unit = min(sizes)
+    steps: list[Callable[[int], int]] = [lambda e: min(e, 1), lambda e: e // unit, lambda e: e // 2]
+    for size in steps:
+        changed = book.with_orders([replace(o, e_wh=size(o.e_wh)) for o in book.orders])
+        if changed != book and all(o.e_wh or not p.e_wh for o, p in zip(changed.orders, book.orders, strict=True)):
+            yield changed
+    if book.context.in_book:
+        return
+    floor = min(o.price_u for o in book.orders)
+    prices: list[Callable[[int], int]] = [_less(floor)] if floor > 0 else []
+    for price in (*prices, *(_divided(k) for k in (100, 10, 2))):
+        changed = _priced(book, price)
+        if changed != book:
             yield changed
 
 
-def _divided(by: int) -> Callable[[Order], Order]:
-    return lambda o: replace(o, price_u=o.price_u // by if o.price_u >= 0 else -(-o.price_u // by))
+def _less(by: int) -> Callable[[int], int]:
+    return lambda p: p - by
+
+
+def _divided(by: int) -> Callable[[int], int]:
+    return lambda p: p // by if p >= 0 else -(-p // by)
+
+
+def _priced(book: AuditBook, price: Callable[[int], int]) -> AuditBook:
+    """The book with all limits, floors and ceilings changed alike."""
+
+    def own(terms: Terms) -> Terms:
+        floor, ceiling = (None if p is None else price(p) for p in (terms.floor_u, terms.ceiling_u))
+        return replace(terms, floor_u=floor, ceiling_u=ceiling)
+
+    terms = {agent: own(t) for agent, t in book.context.terms.items()}
+    orders = tuple(replace(o, price_u=price(o.price_u)) for o in book.orders)
+    return replace(book, orders=orders, context=replace(book.context, terms=terms))
 
 
 def _smaller_meters(book: MeterBook) -> Iterator[MeterBook]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.lattice import largest_remainder
 from core.linear_program import LinearProgram
 from market.rules._nodal import MILLI, NodalProgram, Optimum, SlotBook
-from market.rules._radial import KWH, Float, Int, Limits, times
+from market.rules._radial import Float, Int, Limits, times
 
 CLOSE_WH = 1e-3
 """Closer than this to a limit is at it: far above the solver's noise, far below a Wh."""
@@ -37,13 +37,17 @@ TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A limit that binds: ``kind`` line, v_min, v_max or polygon; ``sense`` +1 from above, -1 below, 0 both."""
+    """A limit that binds: ``kind`` line, v_min, v_max, polygon, or near (linearised losses hold no further).
+
+    ``row`` is its place in `NodalProgram`, ``bound`` [Wh] what it bounds the row by, ``sense`` +1 from above, -1 below,
+    0 both.
+    """
 
     kind: str
     node: int
     sense: int
     bound: float
-    angle: float = 0.0
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,49 +83,24 @@ class Clearing:
 
 def binding_limits(program: NodalProgram, found: Optimum, limits: Limits) -> tuple[Binding, ...]:
     """Limits of lines, voltages and polygons that a vertex touches, in a fixed order."""
-    cap = limits.cap_wh
-    size, margin = np.abs(found.flow), CLOSE_WH / KWH
+    low, high = program.bounds(limits)
+    value, n = found.value, program.radial.n
+    margin = CLOSE_WH * (1.0 + 1e-9 * np.abs(value))
+    above, below = value >= high - margin, value <= low + margin
     out: list[Binding] = []
-    for j in np.flatnonzero(size >= cap - CLOSE_WH * (1.0 + 1e-9 * size)).tolist():
-        if j:
-            sense = 0 if cap[j] == 0.0 else 1 if found.flow[j] > 0 else -1
-            out.append(Binding("line", j, sense, float(sense * cap[j])))
-    high, low = found.drop >= limits.high - margin, found.drop <= limits.low + margin
-    for j in np.flatnonzero(high | low).tolist():
-        if j:
-            kind = "v_min" if high[j] else "v_max"
-            bound = float(limits.high[j] if high[j] else limits.low[j])
-            out.append(Binding(kind, j, 0 if high[j] and low[j] else 1 if high[j] else -1, bound))
-    for angle in program.angles():
-        reach = np.cos(angle) * found.flow + np.sin(angle) * found.flow_q
-        side = cap * np.cos(np.pi / program.polygon)
-        touched = reach >= side - CLOSE_WH * (1.0 + 1e-9 * np.abs(reach))
-        out += [Binding("polygon", j, 1, float(side[j]), float(angle)) for j in np.flatnonzero(touched).tolist() if j]
+    for row in np.flatnonzero(above | below).tolist():
+        if row == 0:
+            continue
+        over = bool(above[row])
+        bound = float(high[row] if over else low[row])
+        kind = "polygon"
+        if row < n:
+            kind = "line" if abs(bound) == limits.cap_wh[row] else "near"
+        elif row < 2 * n:
+            kind = "v_min" if over else "v_max"
+        sense = 0 if over and below[row] else 1 if over else -1
+        out.append(Binding(kind, row % n, sense, bound, row))
     return tuple(out)
-
-
-def _coefficients(program: NodalProgram, binding: tuple[Binding, ...]) -> tuple[Float, Float]:
-    """(1 + K, n) what a kWh, and a kvarh, drawn at each node does to the balance and to the limits that bind."""
-    radial = program.radial
-    rows_p = np.empty((1 + len(binding), radial.n))
-    rows_q = np.zeros_like(rows_p)
-    rows_p[0] = radial.carries[0]
-    for k, limit in enumerate(binding, start=1):
-        j = limit.node
-        if limit.kind == "line":
-            rows_p[k] = radial.carries[j]
-        elif limit.kind == "polygon":
-            rows_p[k] = np.cos(limit.angle) * radial.carries[j]
-            rows_q[k] = np.sin(limit.angle) * radial.below[j]
-        else:
-            rows_p[k], rows_q[k] = radial.drop_p[j], radial.drop_q[j]
-    return rows_p, rows_q
-
-
-def _rows(program: NodalProgram, rows_p: Float, rows_q: Float) -> Float:
-    """(1 + K, C) what a kWh of each column does, with the reactive energy that comes with it."""
-    rows = rows_p[:, program.node]
-    return rows + rows_q[:, program.node] * program.tan_phi if program.has_q else rows
 
 
 def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Optimum) -> Clearing | None:
@@ -132,13 +111,11 @@ def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Opti
     inner = np.flatnonzero(~at_low & ~at_high)
     z = np.where(at_low, book.low, np.where(at_high, book.high, 0.0))
     binding = binding_limits(program, found, limits)
-    rows_p, rows_q = _coefficients(program, binding)
-    rows = _rows(program, rows_p, rows_q)
+    at = [0, *(b.row for b in binding)]
+    rows = program.of_columns(at)
     kept, inverse = np.zeros(0, np.int64), np.zeros((0, 0))
     if len(inner):
-        right = _bounds_wh(binding) - times(rows, z)
-        if book.base_p.any() or book.base_q.any() or program.radial.losses is not None:
-            right -= times(rows_p, program.radial.drawn(book.base_p)) + times(rows_q, book.base_q)
+        right = np.array([0.0, *(b.bound for b in binding)]) - times(rows, z) - program.of_base(book)[at]
         kept, inverse = _independent(rows[:, inner], np.arange(len(rows)))
         if len(kept) < len(inner):
             return None
@@ -147,16 +124,11 @@ def recompute(program: NodalProgram, book: SlotBook, limits: Limits, found: Opti
             return None
         z[inner] = np.minimum(np.maximum(value, book.low[inner]), book.high[inner])
     y, unique = _prices(program, book, binding, rows, inner, (kept, inverse), at_low & ~fixed, at_high & ~fixed)
-    node_price = times(rows_p.T, y)
+    node_price = times(program.rows_p[at].T, y)
     reactive = program.has_q or bool(book.base_q.any())
-    node_price_q = times(rows_q.T, y) if reactive else np.zeros_like(node_price)
+    node_price_q = times(program.rows_q[at].T, y) if reactive else np.zeros_like(node_price)
     price = times(rows.T, y) if program.has_q else node_price[program.node]
     return Clearing(z, inner, binding, y, price, node_price, node_price_q, unique)
-
-
-def _bounds_wh(binding: tuple[Binding, ...]) -> Float:
-    """(1 + K,) right-hand sides of the balance and the limits, for energies in Wh."""
-    return np.array([0.0, *(b.bound * (1.0 if b.kind in ("line", "polygon") else KWH) for b in binding)])
 
 
 def _independent(part: Float, order: Int) -> tuple[Int, Float]:
@@ -311,8 +283,8 @@ def price_intervals(program: NodalProgram, book: SlotBook, clearing: Clearing) -
     cannot go further that way.
     """
     n = program.radial.n
-    rows_p, rows_q = _coefficients(program, clearing.binding)
-    rows = _rows(program, rows_p, rows_q)
+    at = [0, *(b.row for b in clearing.binding)]
+    rows_p, rows = program.rows_p[at], program.of_columns(at)
     fixed = book.low == book.high
     at_low = (clearing.z == book.low) & ~fixed
     at_high = (clearing.z == book.high) & ~fixed
@@ -333,8 +305,7 @@ def pro_rata(clearing: Clearing, program: NodalProgram, book: SlotBook, limits: 
 
     Where that would break another limit, the orders keep what their priority gives them.
     """
-    rows_p, rows_q = _coefficients(program, clearing.binding)
-    rows = _rows(program, rows_p, rows_q)
+    rows = program.of_columns([0, *(b.row for b in clearing.binding)])
     size = book.high + book.low  # signed: one of the two is zero
     groups: dict[tuple[object, ...], list[int]] = {}
     for i in np.flatnonzero(size[:-2]).tolist():
@@ -353,38 +324,22 @@ def pro_rata(clearing: Clearing, program: NodalProgram, book: SlotBook, limits: 
 
 
 def _within(program: NodalProgram, book: SlotBook, limits: Limits, z: Float) -> bool:
-    radial, n = program.radial, program.radial.n
-    p = np.bincount(program.node, z, n) + radial.drawn(book.base_p)
-    q = np.bincount(program.node, z * program.tan_phi, n) + book.base_q
-    flow, drop = radial.state(p, q)
-    margin, flow_q = CLOSE_WH / KWH, times(radial.below, q)
-    return bool(
-        (np.abs(flow[1:]) <= limits.cap_wh[1:] + CLOSE_WH).all()
-        and (drop <= limits.high + margin).all()
-        and (drop >= limits.low - margin).all()
-        and all(
-            (np.cos(a) * flow + np.sin(a) * flow_q <= limits.cap_wh * np.cos(np.pi / program.polygon) + CLOSE_WH)[
-                1:
-            ].all()
-            for a in program.angles()
-        )
-    )
+    value = program.of_orders(z) + program.of_base(book)
+    low, high = program.bounds(limits)
+    return bool(((value >= low - CLOSE_WH) & (value <= high + CLOSE_WH)).all())
 
 
-def whole(clearing: Clearing, program: NodalProgram, book: SlotBook) -> tuple[Int, int]:
+def whole(clearing: Clearing, program: NodalProgram, book: SlotBook, loss: int = 0) -> tuple[Int, int]:
     """(C,) energies in whole Wh and the losses [Wh]: bought = sold + grid - losses, exactly.
 
-    Only orders in between have fractions, and only where a voltage or a polygon binds: lines hold whole Wh. They are
-    rounded by largest remainder within each zone between binding lines, so that those lines carry what they may.
+    Only orders in between have fractions, and only where a voltage or a polygon binds, or for ``loss`` [Wh]: lines hold
+    whole Wh. They are rounded by largest remainder within each zone between binding lines, so that those lines carry
+    what they may.
     """
     radial = program.radial
     z = np.rint(clearing.z).astype(np.int64)
     inner = clearing.inner
     base = int(book.base_p.sum())
-    loss = 0
-    if radial.losses is not None:
-        flow = times(radial.carries, np.bincount(program.node, clearing.z, radial.n) + radial.drawn(book.base_p))
-        loss = max(round(float((radial.losses.fixed + radial.losses.slope * flow)[1:].sum())), 0)
     rest = np.ones(len(z), np.bool_)
     rest[inner] = False
     missing = -(int(z[rest].sum()) + base + loss)  # what the orders in between must come to

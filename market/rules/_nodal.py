@@ -1,16 +1,17 @@
-"""The linear program of market-rules 2.18 in its sparse tree form, kept between slots.
+"""The linear program of market-rules 2.18.
 
 Every order is a column of signed energy z (a buy within ``[0, q]``, a sell within ``[-q, 0]``), so that the matrix
 stays when sides change; the grid above is two more: it sells at the retail price and buys at the feed-in price at
-node 0. Then ``max sum p z`` within the balances of the nodes and the bounds of flows and voltages.
+node 0. Then ``max sum p z`` within the balance and the bounds of flows and voltages.
 
-A solver started from another slot's basis may end at another of several optima. Costs are therefore tilted by less than
-a tenth of a micro per kWh in the order of priority (earlier first, retailer last): the optimum becomes one point, which
-is then computed afresh from its active limits (`market.rules._active`).
+Flows and voltages are sums over the orders, so that a limit is one row; few of them bind. Costs are tilted by less than
+a tenth of a micro per kWh in the order of priority (earlier first, retailer last): the optimum becomes one point
+whatever the solver, and is then computed afresh from its active limits (`market.rules._active`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,6 +28,12 @@ TILT = 1e-7
 """Step of the tilt from one order to the next [thousandths of a currency unit per kWh]."""
 
 GOLDEN = 0.6180339887498949
+
+BEYOND = 1e-8
+"""A limit that is passed by more is posed [kWh]: above the solver's tolerance, below what counts as touching it."""
+
+AT_ONCE = 8
+"""Limits that are posed before the next solve, the worst first; others often go with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,10 @@ def _steps(n: int) -> tuple[float, Float]:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """A vertex as the solver gives it: ``z`` (C,), ``flow`` (n,) [Wh], reactive ``flow_q`` [varh], ``drop`` (n,)."""
+    """A vertex as the solver gives it: ``z`` (C,) [Wh], and ``value`` (R,) of every row of `NodalProgram`."""
 
     z: Float
-    flow: Float
-    flow_q: Float
-    drop: Float
+    value: Float
 
 
 class NodalProgram:
@@ -100,8 +105,10 @@ class NodalProgram:
 
     Attributes
     ----------
-    columns, rows
-        Number of columns, and the matrix by rows (CSR): start, index, value.
+    rows_p, rows_q
+        (R, n): what a Wh, and a varh, drawn at a node does to each row. Row j is the flow above node j (row 0 the
+        balance), n + j the drop of its voltage times 1000, and then n rows for each side of the polygon. All count in
+        Wh, or in what a Wh does to a voltage.
     """
 
     def __init__(self, radial: Radial, node: Int, tan_phi: Float, polygon: int = 0, *, reactive: bool = False) -> None:
@@ -109,152 +116,151 @@ class NodalProgram:
         self.node = np.append(node, [0, 0]).astype(np.int64)
         self.tan_phi = np.append(tan_phi, [0.0, 0.0])
         self.has_q = bool(self.tan_phi.any()) or (polygon > 0 and reactive)
-        n, c = radial.n, len(self.node)
-        self._flow = c - 1  # column of F_j is _flow + j for j = 1..n-1
-        self._drop = self._flow + n - 1
-        self._flow_q = self._drop + n - 1
-        self.columns = c + (n - 1) * (3 if self.has_q else 2)
-        self._program: LinearProgram | None = None
-        self.rows: tuple[NDArray[np.int32], NDArray[np.int32], Float] = self._matrix()
-        self._bounded: tuple[Limits, Float, Float] | None = None
-        self._row_bounds: tuple[Float, Float] | None = None
-        self._based: tuple[Int, Limits] | None = None  # what the row bounds were made of
+        parts_p, parts_q = [radial.carries, radial.drop_p], [np.zeros_like(radial.below), radial.drop_q]
+        if self.has_q:
+            parts_p += [np.cos(angle) * radial.carries for angle in self.angles()]
+            parts_q += [np.sin(angle) * radial.below for angle in self.angles()]
+        self.rows_p, self.rows_q = np.concatenate(parts_p), np.concatenate(parts_q)
+        self._matrix: tuple[Float, Float] | None = None
+        self._limited: tuple[Limits, Float, Float] | None = None
+        self._based: tuple[Int, Float] | None = None
 
-    def angles(self) -> Float:
+    def angles(self) -> list[float]:
         """Directions in which the polygon bounds a line; empty where active power alone is bounded."""
         k = self.polygon if self.has_q else 0
-        return (2 * np.arange(k) + 1) * np.pi / max(k, 1)
+        return [(2 * i + 1) * np.pi / k for i in range(k)]
 
-    def _matrix(self) -> tuple[NDArray[np.int32], NDArray[np.int32], Float]:
-        """CSR rows: balances of nodes, drops, then reactive balances and polygons where there are any."""
-        radial, n = self.radial, self.radial.n
-        slope = np.zeros(n) if radial.losses is None else radial.losses.slope
-        balance: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        balance_q: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        drops: list[list[tuple[int, float]]] = []
-        for j in range(1, n):
-            above = int(radial.parent[j])
-            balance[j].append((self._flow + j, 1.0))
-            balance[above].append((self._flow + j, -(1.0 + float(slope[j]))))
-            row = [(self._drop + j, 1.0), (self._flow + j, -float(radial.r[j]))]
-            if above > 0:
-                row.append((self._drop + above, -float(radial.ratio[j] ** 2)))
-            if self.has_q:
-                balance_q[j].append((self._flow_q + j, 1.0))
-                balance_q[above].append((self._flow_q + j, -1.0))
-                row.append((self._flow_q + j, -float(radial.x[j])))
-            drops.append(row)
-        for i, (j, tan) in enumerate(zip(self.node.tolist(), self.tan_phi.tolist(), strict=True)):
-            balance[j].append((i, -1.0))
-            if self.has_q and tan:
-                balance_q[j].append((i, -tan))
-        rows = balance + drops
+    def bounds(self, limits: Limits) -> tuple[Float, Float]:
+        """(R,) bounds of all rows: the balance is zero, the voltage at node 0 is given."""
+        if self._limited is None or self._limited[0] is not limits:
+            n = self.radial.n
+            k = len(self.rows_p) // n - 2
+            line_low, line_high = limits.lines()
+            side = limits.cap_wh * np.cos(np.pi / max(self.polygon, 1))
+            low = np.concatenate([line_low, limits.low * KWH, np.full(k * n, -np.inf)])
+            high = np.concatenate([line_high, limits.high * KWH, np.tile(side, k)])
+            low[::n], high[::n] = -np.inf, np.inf
+            low[0] = high[0] = 0.0
+            self._limited = limits, low, high
+        return self._limited[1:]
+
+    def of_base(self, book: SlotBook) -> Float:
+        """(R,) what those outside the market, and the constant part of the losses, do to all rows."""
+        if self._based is None or self._based[0] is not book.base_p:
+            drawn = self.radial.drawn(book.base_p)
+            self._based = book.base_p, times(self.rows_p, drawn) + times(self.rows_q, book.base_q)
+        return self._based[1]
+
+    def of_orders(self, z: Float) -> Float:
+        """(R,) what the columns' energies [Wh] do to all rows."""
+        value = times(self.rows_p, np.bincount(self.node, z, self.radial.n))
         if self.has_q:
-            rows += balance_q[1:]
-            for angle in self.angles():
-                rows += [[(self._flow + j, float(np.cos(angle))), (self._flow_q + j, float(np.sin(angle)))]
-                         for j in range(1, n)]  # fmt: skip
-        start = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
-        entries = [entry for row in rows for entry in sorted(row)]
-        return start, np.array([e[0] for e in entries], np.int32), np.array([e[1] for e in entries], np.float64)
+            value += times(self.rows_q, np.bincount(self.node, z * self.tan_phi, self.radial.n))
+        return value
 
-    def bounds(self, book: SlotBook, limits: Limits) -> tuple[Float, Float]:
-        """Bounds of all columns [kWh, drops]."""
-        c, n = len(self.node), self.radial.n
-        if self._bounded is None or self._bounded[0] is not limits:
-            low, high = np.full(self.columns, -np.inf), np.full(self.columns, np.inf)
-            flow, drop = slice(self._flow + 1, self._flow + n), slice(self._drop + 1, self._drop + n)
-            low[flow], high[flow] = -limits.cap_wh[1:] / KWH, limits.cap_wh[1:] / KWH
-            low[drop], high[drop] = limits.low[1:], limits.high[1:]
-            self._bounded = limits, low, high
-        low, high = self._bounded[1].copy(), self._bounded[2].copy()
-        low[:c], high[:c] = book.low / KWH, book.high / KWH
-        return low, high
+    def of_columns(self, rows: Sequence[int] | Int) -> Float:
+        """(K, C) what a Wh of each column does to some rows, with the reactive energy that comes with it."""
+        out = self.rows_p[rows][:, self.node]
+        return out + self.rows_q[rows][:, self.node] * self.tan_phi if self.has_q else out
 
-    def row_bounds(self, book: SlotBook, limits: Limits) -> tuple[Float, Float]:
-        """Bounds of all rows."""
-        radial = self.radial
-        parts = [radial.drawn(book.base_p) / KWH]
-        q_below = times(radial.below, book.base_q) / KWH
-        parts.append(np.zeros(radial.n - 1) if self.has_q else (radial.x * q_below)[1:])
-        if self.has_q:
-            parts.append(book.base_q[1:] / KWH)
-        low = np.concatenate(parts)
-        high = low
-        if k := len(self.angles()):
-            cap = np.tile(limits.cap_wh[1:] / KWH * np.cos(np.pi / self.polygon), k)
-            low, high = np.concatenate([low, np.full(len(cap), -np.inf)]), np.concatenate([low, cap])
-        return low, high
+    def solve(self, book: SlotBook, limits: Limits, *, general: bool = False) -> Optimum | None:
+        """The optimal vertex of a slot; None = infeasible. ``general``: by the general solver."""
+        base = self.of_base(book)
+        low, high = self.bounds(limits)
+        cost = book.price_u / MILLI + book.tilt
+        z_low, z_high = book.low / KWH, book.high / KWH
+        row_low, row_high = (low - base) / KWH, (high - base) / KWH
+        rows, columns = self._dense()
+        z = np.empty(len(cost))
+        done = False
+        if not general and rows[0].min() > 0:
+            from market.rules._nodal_kernels import clear_slot
 
-    def solve(self, book: SlotBook, limits: Limits, *, cold: bool = False) -> Optimum | None:
-        """The optimal vertex of a slot, from the last one's basis unless ``cold``; None = infeasible."""
-        low, high = self.bounds(book, limits)
-        same = self._based is not None and self._based[0] is book.base_p and self._based[1] is limits
-        if not same or self._row_bounds is None:
-            self._row_bounds, self._based = self.row_bounds(book, limits), (book.base_p, limits)
-        row_low, row_high = self._row_bounds
-        cost = np.zeros(self.columns)
-        cost[: len(self.node)] = book.price_u / MILLI + book.tilt
-        if self._program is None or cold:
-            start, index, value = self.rows
-            self._program = LinearProgram(cost, low, high, start, index, value, row_low, row_high, maximise=True)
-        else:
-            self._program.set_costs(cost)
-            self._program.set_bounds(low, high)
-            if not same:
-                self._program.set_row_bounds(row_low, row_high)
-        found = self._program.solve(duals=False)
-        if not found.optimal:
-            self._program = None  # the next slot starts afresh, not from a failure
-            return None
-        x, n = found.x, self.radial.n
-        flow, drop, flow_q = np.zeros(n), np.zeros(n), np.zeros(n)
-        flow[1:] = x[self._flow + 1 : self._flow + n] * KWH
-        drop[1:] = x[self._drop + 1 : self._drop + n]
-        if self.has_q:  # only the polygon asks for it
-            flow_q[1:] = x[self._flow_q + 1 : self._flow_q + n] * KWH
-        return Optimum(x[: len(self.node)] * KWH, flow, flow_q, drop)
+            merit = np.argsort(-cost / rows[0], kind="stable")
+            done = clear_slot(cost, z_low, z_high, rows, columns, row_low, row_high, merit, z)
+        if not done:
+            found = self._general(cost, z_low, z_high, row_low, row_high)
+            if found is None:
+                return None
+            z = found
+        z *= KWH
+        return Optimum(z, self.of_orders(z) + base)
+
+    def _dense(self) -> tuple[Float, Float]:
+        """(R, C) what a Wh of each column does to all rows, and the same transposed."""
+        if self._matrix is None:
+            rows = self.of_columns(np.arange(len(self.rows_p)))
+            self._matrix = rows, rows.T.copy()
+        return self._matrix
+
+    def _general(self, cost: Float, low: Float, high: Float, row_low: Float, row_high: Float) -> Float | None:
+        """(C,) the optimum [kWh] by the general solver, which is given the limits that are passed without them."""
+        rows = self._dense()[0]
+        posed = [0]
+        while True:
+            m, c = len(posed), len(cost)
+            found = LinearProgram(
+                cost, low, high, np.arange(m + 1) * c, np.tile(np.arange(c), m), rows[posed].ravel(),
+                row_low[posed], row_high[posed], maximise=True,
+            ).solve(duals=False)  # fmt: skip
+            if not found.optimal:
+                return None
+            value = times(rows, found.x)
+            beyond = np.maximum(value - row_high, row_low - value)
+            beyond[posed] = 0.0
+            worst = np.argsort(-beyond, kind="stable")[:AT_ONCE].tolist()
+            if beyond[worst[0]] <= BEYOND:
+                return found.x
+            posed += [k for k in worst if beyond[k] > BEYOND]
 
     def conflict(self, book: SlotBook, limits: Limits) -> list[dict[str, object]]:
         """Which limits cannot be met, and by how much: the least total excess over all limits (an elastic program).
 
-        Excess of a line is in Wh, of a voltage in p.u. of the squared voltage.
+        Excess is in Wh, of a voltage in p.u. of the squared voltage.
         """
-        low, high = self.bounds(book, limits)
-        soft: list[tuple[str, int, int, float, float, float]] = []  # name, node, column, sign, bound, unit
-        for j in range(1, self.radial.n):
-            line, drop = self._flow + j, self._drop + j
-            soft.append(("line", j, line, 1.0, high[line], KWH))
-            soft.append(("line", j, line, -1.0, -low[line], KWH))
-            soft.append(("v_min", j, drop, 1.0, high[drop], 1.0 / self.radial.kappa))
-            soft.append(("v_max", j, drop, -1.0, -low[drop], 1.0 / self.radial.kappa))
-            low[[line, drop]], high[[line, drop]] = -np.inf, np.inf
-        grid = len(self.node) - 2
-        if low[grid] != high[grid]:  # with the retailer; without one the exchange is what the others draw
-            soft.append(("exchange", 0, grid, -1.0, -low[grid], KWH))
-            soft.append(("exchange", 0, grid + 1, 1.0, high[grid + 1], KWH))
-            low[grid], high[grid + 1] = -np.inf, np.inf
-        soft = [entry for entry in soft if np.isfinite(entry[4])]
-        k = len(soft)
-        start, index, value = self.rows
-        row_low, row_high = self.row_bounds(book, limits)
-        columns = np.stack([np.array([e[2] for e in soft], np.int32), self.columns + np.arange(k, dtype=np.int32)], 1)
-        values = np.stack([np.array([e[3] for e in soft], np.float64), np.full(k, -1.0)], 1)
+        n, grid = self.radial.n, len(self.node) - 2
+        base = self.of_base(book)
+        low, high = self.bounds(limits)
+        z_low, z_high = book.low.copy(), book.high.copy()
+        soft: list[tuple[str, int, float]] = []  # what, node, unit of a Wh of excess
+        rows: list[Float] = []
+        right: list[float] = []
+
+        def give_way(what: str, node: int, unit: float, row: Float, bound: float) -> None:
+            if np.isfinite(bound):
+                soft.append((what, node, unit))
+                rows.append(row)
+                right.append(bound)
+
+        for k in range(1, len(self.rows_p)):
+            j = k % n
+            row = self.of_columns([k])[0]
+            above, below = ("v_min", "v_max") if k // n == 1 else ("line", "line") if k < n else ("polygon", "polygon")
+            unit = 1.0 / (KWH * self.radial.kappa) if k // n == 1 else 1.0
+            give_way(above, j, unit, row, high[k] - base[k])
+            give_way(below, j, unit, -row, base[k] - low[k])
+        if z_low[grid] != z_high[grid]:  # with the retailer; without one the exchange is what the others draw
+            sells, buys = np.eye(len(self.node))[grid:]
+            give_way("exchange", 0, 1.0, -sells, -z_low[grid])
+            give_way("exchange", 0, 1.0, buys, z_high[grid + 1])
+            z_low[grid], z_high[grid + 1] = -np.inf, np.inf
+        c, k = len(self.node), len(soft)
+        matrix = np.vstack([np.append(self.of_columns([0])[0], np.zeros(k)),
+                            np.hstack([np.array(rows).reshape(k, c), -np.eye(k)])])  # fmt: skip
         found = LinearProgram(
-            np.concatenate([np.zeros(self.columns), np.ones(k)]),
-            np.concatenate([low, np.zeros(k)]),
-            np.concatenate([high, np.full(k, np.inf)]),
-            np.concatenate([start, start[-1] + 2 * np.arange(1, k + 1)]),
-            np.concatenate([index, columns.ravel()]),
-            np.concatenate([value, values.ravel()]),
-            np.concatenate([row_low, np.full(k, -np.inf)]),
-            np.concatenate([row_high, np.array([e[4] for e in soft], np.float64)]),
+            np.append(np.zeros(c), np.ones(k)),
+            np.append(z_low, np.zeros(k)) / KWH,
+            np.append(z_high, np.full(k, np.inf)) / KWH,
+            np.arange(k + 2) * (c + k),
+            np.tile(np.arange(c + k), k + 1),
+            matrix.ravel(),
+            np.append(-base[0], np.full(k, -np.inf)) / KWH,
+            np.append(-base[0], right) / KWH,
         ).solve()
-        if not found.optimal:
-            return [{"limit": "polygon", "node": self.radial.feeder.nodes[0], "excess": float("nan")}]
+        excess = found.x[c:] * KWH
         names = self.radial.feeder.nodes
         return [
-            {"limit": what, "node": names[j], "excess": float(excess * unit)}
-            for (what, j, _, _, _, unit), excess in zip(soft, found.x[self.columns :], strict=True)
-            if excess > 1e-7
+            {"limit": what, "node": names[j], "excess": float(e * unit)}
+            for (what, j, unit), e in zip(soft, excess, strict=True)
+            if e > 1e-4
         ]

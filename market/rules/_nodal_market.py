@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,14 @@ from core.errors import MarketError
 from market.feeder import AcCheck, Feeder
 from market.rules._ac_repair import ROUNDS, tightened, violations
 from market.rules._active import Clearing, pro_rata, recompute, whole
-from market.rules._nodal import NodalProgram, SlotBook, tilts
-from market.rules._radial import Float, Int, Limits, Losses, Radial, times
+from market.rules._losses import LossModel, LossSearch
+from market.rules._nodal import NodalProgram, Optimum, SlotBook, tilts
+from market.rules._radial import Float, Int, Limits, Radial
 
 LATTICE = 1000
 """Prices are whole thousandths of a micro-currency per kWh: money is over ``PAY_DEN``."""
 
 PAY_DEN = 1000 * LATTICE
-
-LOSS_ROUNDS = 25
-"""Linearisations of quadratic losses, at most."""
-
-SAME_FLOW_WH = 0.5
-"""Losses are settled when no flow moves further than this between two linearisations."""
 
 _SAFE = 2**62
 
@@ -47,6 +43,7 @@ class SlotResult:
     clearing: Clearing | None  # None = infeasible
     program: NodalProgram
     notes: dict[str, Any] = field(default_factory=dict)
+    limits: Limits | None = None  # where nothing is possible: within these
 
     @property
     def import_wh(self) -> int:
@@ -84,22 +81,22 @@ class NodalMarket:
         ``none``, ``factors`` or ``quadratic``.
     polygon
         See `NodalProgram`.
+    batch
+        For many slots: worth compiled code, which finds the same.
     """
 
     def __init__(
-        self, feeder: Feeder, node: Int, tan_phi: Float, *, share_ties: bool, losses: str, polygon: int
+        self, feeder: Feeder, node: Int, tan_phi: Float, *, share_ties: bool, losses: str, polygon: int, batch: bool
     ) -> None:
         self.node, self.tan_phi, self.share_ties = node, tan_phi, share_ties
-        self.losses, self.polygon = losses, polygon
+        self.losses = losses
+        self._general = losses == "none" and not batch
         self.radial = Radial(feeder)
         self.limits = self.radial.limits()
         by_slot = any(base is not None and base.ndim == 2 for base in (feeder.base_p_pu, feeder.base_q_pu))
         self._base = None if by_slot else self.radial.base(0)
-        self.reactive = feeder.base_q_pu is not None and bool(np.any(feeder.base_q_pu))
-        self.program = self._program(self.radial)
-
-    def _program(self, radial: Radial) -> NodalProgram:
-        return NodalProgram(radial, self.node, self.tan_phi, self.polygon, reactive=self.reactive)
+        reactive = feeder.base_q_pu is not None and bool(np.any(feeder.base_q_pu))
+        self.program = NodalProgram(self.radial, node, tan_phi, polygon, reactive=reactive)
 
     def book(
         self,
@@ -141,75 +138,76 @@ class NodalMarket:
     def clear(self, book: SlotBook, limits: Limits | None = None) -> SlotResult:
         """Clear one slot within its limits (default: the feeder's own)."""
         kept = self.limits if limits is None else limits
-        if self.losses == "none":
-            return self._cleared(self.program, book, kept)
-        return self._with_losses(book, kept)
+        return self._cleared(book, kept) if self.losses == "none" else self._with_losses(book, kept)
 
-    def _cleared(self, program: NodalProgram, book: SlotBook, limits: Limits) -> SlotResult:
-        fixed = float(book.low[-2] + book.low[-1]) if book.low[-2] == book.high[-2] else 0.0
-        if abs(fixed) > limits.cap_wh[0]:
-            excess = {
-                "limit": "exchange",
-                "node": program.radial.feeder.nodes[0],
-                "excess": abs(fixed) - limits.cap_wh[0],
-            }
-            return self._nothing(program, book, [excess])
-        found = program.solve(book, limits)
-        if found is None:
-            return self._nothing(program, book, program.conflict(book, limits))
+    def _cleared(self, book: SlotBook, limits: Limits) -> SlotResult:
+        """Without losses."""
+        clearing = self._lossless(book, limits)
+        if clearing is None:
+            return self._nothing(self.program, book, limits)
+        z, _ = whole(clearing, self.program, book)
+        return settle(self.program, book, clearing, z, 0)
+
+    def _lossless(self, book: SlotBook, limits: Limits) -> Clearing | None:
+        if book.low[-2] == book.high[-2] and abs(book.low[-2] + book.low[-1]) > limits.cap_wh[0]:
+            return None
+        found = self.program.solve(book, limits, general=self._general)
+        return None if found is None else self._afresh(self.program, book, limits, found)
+
+    def _afresh(self, program: NodalProgram, book: SlotBook, limits: Limits, found: Optimum) -> Clearing:
         clearing = recompute(program, book, limits, found)
         if clearing is None:
-            again = program.solve(book, limits, cold=True)
+            again = program.solve(book, limits, general=True)
             clearing = None if again is None else recompute(program, book, limits, again)
         if clearing is None:
             raise MarketError(
                 "the solver's optimum is no vertex of the limits it touches",
                 remedy="look for impedances or quantities many orders of magnitude apart on the feeder",
             )
-        if self.share_ties:
-            clearing = pro_rata(clearing, program, book, limits)
-        z, loss_wh = whole(clearing, program, book)
-        return settle(program, book, clearing, z, loss_wh)
+        return pro_rata(clearing, program, book, limits) if self.share_ties else clearing
 
-    def _nothing(self, program: NodalProgram, book: SlotBook, conflict: list[dict[str, Any]]) -> SlotResult:
+    def _nothing(self, program: NodalProgram, book: SlotBook, limits: Limits) -> SlotResult:
         """No trade: the others' load alone breaks a limit, whatever the market does."""
         n = len(self.node)
         z = np.zeros(n + 2, np.int64)
         base = int(book.base_p.sum())
         z[-2 if base > 0 else -1] = -base
         nil = np.zeros(n, np.int64)
-        notes = {"feasible": False, "conflict": conflict}
-        return SlotResult(z, nil, nil, 0, np.zeros(self.radial.n, np.int64), base, 0, None, program, notes)
+        nodes = np.zeros(self.radial.n, np.int64)
+        return SlotResult(z, nil, nil, 0, nodes, base, 0, None, program, {"feasible": False}, limits)
+
+    def conflict(self, result: SlotResult, book: SlotBook) -> list[dict[str, Any]]:
+        """Which limits an infeasible slot cannot meet."""
+        fixed = float(book.low[-2] + book.low[-1]) if book.low[-2] == book.high[-2] else 0.0
+        limits = self.limits if result.limits is None else result.limits
+        over = abs(fixed) - float(limits.cap_wh[0])
+        if over > 0:
+            return [{"limit": "exchange", "node": self.radial.feeder.nodes[0], "excess": over}]
+        return result.program.conflict(book, limits)
 
     def _with_losses(self, book: SlotBook, limits: Limits) -> SlotResult:
-        """Clear with losses linearised around the flows of the clearing before, the lossless one first."""
-        radial, per_wh = self.radial, self.radial.loss_coefficient()
-        result = self._cleared(self.program, book, limits)
-        if result.clearing is None:
-            return result
-        at = flow = self._flow(result, book)
-        factor = per_wh * np.abs(at)
-        gap, rounds = np.inf, 0
-        while rounds < LOSS_ROUNDS:
-            if self.losses == "factors":
-                losses = Losses(np.zeros(radial.n), factor * np.sign(at))
-            else:
-                losses = Losses(-per_wh * at**2, 2.0 * per_wh * at)
-            rounds += 1
-            result = self._cleared(self._program(Radial(radial.feeder, losses)), book, limits)
-            if result.clearing is None:
-                break
-            flow = self._flow(result, book)
-            gap = float(np.abs(flow - at).max(initial=0.0))
-            if gap <= SAME_FLOW_WH or (self.losses == "factors" and (np.sign(flow) * at >= 0).all()):
-                break
-            at = flow if rounds < 3 else at + (flow - at) / (rounds - 1)  # damped: vertices jump
-        return replace(result, notes={**result.notes, "loss_rounds": rounds, "loss_gap_wh": gap})
-
-    def _flow(self, result: SlotResult, book: SlotBook) -> Float:
-        radial = result.program.radial
-        drawn = np.bincount(result.program.node, result.z, radial.n) + radial.drawn(book.base_p)
-        return times(radial.carries, drawn)
+        """Clear with losses, from the lossless clearing on."""
+        first = self._lossless(book, limits)
+        if first is None:
+            return self._nothing(self.program, book, limits)
+        per_wh, nil = self.radial.loss_coefficient(), np.zeros(self.radial.n)
+        flow = (self.program.of_orders(first.z) + self.program.of_base(book))[: self.radial.n]
+        fixed = self.losses == "factors"
+        model = LossModel(nil if fixed else per_wh, per_wh * np.abs(flow) if fixed else nil, np.sign(flow))
+        search = LossSearch(self.program, model, book, limits)
+        found = search.run(first.z)
+        if found.vertex is None:
+            return self._nothing(found.program, book, limits)
+        clearing = self._afresh(found.program, book, found.limits, found.vertex)
+        loss = round(search.look(clearing.z).loss)
+        z, booked = whole(clearing, found.program, book, loss)
+        after = round(search.look(z.astype(np.float64)).loss)
+        if after != booked:  # whole Wh lose a little more or less
+            z, booked = whole(clearing, found.program, book, after)
+        notes = {"loss_rounds": found.rounds, "loss_gap_wh": found.gap_wh, "loss_gain_u": found.gain / 1000.0}
+        alone = round(search.look(np.zeros(len(z))).loss)
+        result = settle(found.program, book, clearing, z, booked, alone)
+        return replace(result, notes={**result.notes, **notes})
 
     def energies(self, result: SlotResult, book: SlotBook) -> tuple[Float, Float]:
         """(n,) net energy [Wh] and reactive energy [varh] of every node, the others' load included."""
@@ -220,61 +218,76 @@ class NodalMarket:
         ) + book.base_q
 
 
-def settle(program: NodalProgram, book: SlotBook, clearing: Clearing, z: Int, loss_wh: int) -> SlotResult:
-    """Prices on the lattice and exact payments: nobody worse off than its limit, the rent never negative."""
+def settle(
+    program: NodalProgram, book: SlotBook, clearing: Clearing, z: Int, loss_wh: int, alone_wh: int = 0
+) -> SlotResult:
+    """Prices on the lattice and exact payments: nobody worse off than its limit, the rent never negative.
+
+    ``alone_wh`` are the losses if nobody trades.
+    """
     n = len(z) - 2
-    side = np.where(book.high[:n] > 0, 1, -1)
     node_price = np.rint(clearing.node_price * LATTICE).astype(np.int64)
     base_wh = int(book.base_p.sum())
-    wanted = np.rint(clearing.price[:n] * LATTICE).astype(np.int64)
-    limit = book.price_u[:n] * LATTICE
-    loaded = np.flatnonzero(book.base_p)
-    others = sum(int(p) * int(e) for p, e in zip(node_price[loaded], book.base_p[loaded], strict=True))
-    others += round(float((clearing.node_price_q * book.base_q).sum()) * LATTICE)
-    with_retailer = book.low[-2] != book.high[-2] or book.low[-1] != book.high[-1]
-    for k in (n, n + 1):
-        others += int(z[k]) * (int(book.price_u[k]) * LATTICE if with_retailer else int(node_price[0]))
-    energy = z[:n]
+    nil = np.zeros(n, np.int64)
+    if not z[:n].any():  # nothing is traded, nothing is paid
+        return SlotResult(z, nil, nil, 0, node_price, base_wh, loss_wh, clearing, program, notes={"feasible": True})
+    energy, buys = z[:n], book.high[:n] > 0
+    wanted, limit = np.rint(clearing.price[:n] * LATTICE).astype(np.int64), book.price_u[:n] * LATTICE
+    others, spread = _of_others(book, clearing, z, node_price), int(np.abs(book.base_p).sum())
     largest = int(np.abs(wanted).max(initial=1)) + int(np.abs(limit).max(initial=1))
     if largest * (int(np.abs(energy).max(initial=1)) + 1) * (n + 1) >= _SAFE:
         energy, wanted, limit = energy.astype(object), wanted.astype(object), limit.astype(object)
-
-    buys = side > 0
 
     def at(step: int) -> Any:
         apart = np.where(buys, wanted + step, wanted - step) if step else wanted
         return np.where(buys, np.minimum(apart, limit), np.maximum(apart, limit))
 
-    def rent(step: int) -> int:
-        return int((energy * at(step)).sum()) + others
+    def rent(more: int, share: int, step: int) -> int:
+        return int((energy * at(step)).sum()) + more + share * step
 
-    if not energy.any():  # nothing is traded, nothing is paid
-        nil = np.zeros(n, np.int64)
-        return SlotResult(z, nil, nil, 0, node_price, base_wh, loss_wh, clearing, program, {"feasible": True})
-    step = _least(rent)
-    if step is None:  # fractions of a Wh that are worth nothing once whole
-        back = z.copy()
-        back[:n] = 0
-        back[-2:] = 0
-        back[-2 if base_wh + loss_wh > 0 else -1] = -(base_wh + loss_wh)
-        nil = np.zeros(n, np.int64)
+    # rounding may leave the rent negative: then prices move apart, then also those of the load outside the market, then
+    # losses are rounded down
+    for less, share in ((0, 0), (0, spread), (1, spread), (2, spread)):
+        grid = -2 if -z[-2] >= less else -1
+        more = others + less * int(book.price_u[grid]) * LATTICE
+        step = _least(partial(rent, more, share), largest // 100 if share else 2**40)
+        if step is not None and less <= loss_wh and z[grid] + less <= book.high[grid]:
+            break
+    else:  # fractions of a Wh that are worth nothing once whole
+        drawn = base_wh + alone_wh
+        back = np.zeros_like(z)
+        back[-2 if drawn > 0 else -1] = -drawn
         none = {"feasible": True, "worthless": True}
-        return SlotResult(back, nil, nil, 0, node_price, base_wh, loss_wh, clearing, program, none)
+        return SlotResult(back, nil, nil, 0, node_price, base_wh, alone_wh, clearing, program, notes=none)
+    z[grid] += less
     price = np.where(energy != 0, at(step), 0)
-    notes: dict[str, Any] = {"feasible": True, "price_step": step}
-    return SlotResult(z, price, energy * price, others, node_price, base_wh, loss_wh, clearing, program, notes)
+    return SlotResult(
+        z, price, energy * price, more + share * step, node_price, base_wh, loss_wh - less, clearing, program,
+        notes={"feasible": True, "price_step": step},
+    )  # fmt: skip
 
 
-def _least(rent: Any) -> int | None:
-    """The smallest step of the lattice by which both sides' prices move apart, so that the rent is not negative."""
+def _of_others(book: SlotBook, clearing: Clearing, z: Int, node_price: Int) -> int:
+    """What the load outside the market and the grid pay, over ``PAY_DEN``."""
+    loaded = np.flatnonzero(book.base_p)
+    others: int = sum(p * e for p, e in zip(node_price[loaded].tolist(), book.base_p[loaded].tolist(), strict=True))
+    if book.base_q.any():
+        others += round(float((clearing.node_price_q * book.base_q).sum()) * LATTICE)
+    bought, sold = int(z[-1]), int(z[-2])
+    if book.low[-2] != book.high[-2] or book.low[-1] != book.high[-1]:  # a retailer
+        return others + LATTICE * (sold * int(book.price_u[-2]) + bought * int(book.price_u[-1]))
+    return others + (sold + bought) * int(node_price[0])
+
+
+def _least(rent: Callable[[int], int], most: int) -> int | None:
+    """The smallest step of the lattice, up to ``most``, by which prices have to move apart for no negative rent."""
     if rent(0) >= 0:
         return 0
-    high = 1
+    if rent(most) < 0:
+        return None
+    low, high = 0, 1
     while rent(high) < 0:
-        high *= 4
-        if high > 2**40:
-            return None
-    low = high // 4
+        low, high = high, min(4 * high, most)
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if rent(middle) >= 0 else (middle, high)

@@ -9,6 +9,7 @@ Source: M. E. Baran & F. F. Wu (1989), IEEE Trans. Power Delivery 4(1), 725-734,
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +28,20 @@ KWH = 1000.0
 class Limits:
     """What a slot has to keep: ``cap_wh`` (n,) of the flow above each node (of node 0: with the grid above), and drops.
 
-    ``low`` and ``high`` (n,) bound the drop d; node 0 is not bounded, its voltage is given.
+    ``low`` and ``high`` (n,) bound the drop d; node 0 is not bounded, its voltage is given. ``near`` are further bounds
+    of the flows, within which linearised losses hold.
     """
 
     cap_wh: Float
     low: Float
     high: Float
+    near: tuple[Float, Float] | None = None
+
+    def lines(self) -> tuple[Float, Float]:
+        """(n,) bounds of the flows above the nodes [Wh]."""
+        if self.near is None:
+            return -self.cap_wh, self.cap_wh
+        return np.maximum(-self.cap_wh, self.near[0]), np.minimum(self.cap_wh, self.near[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +64,11 @@ class Radial:
     ----------
     feeder
         The tree.
-    losses
-        Linearised losses of its lines; None = lossless.
 
     Attributes
     ----------
+    losses
+        Linearised losses of its lines; None = lossless (see `with_losses`).
     carries
         (n, n): ``carries[l, j]`` is the flow above node l per Wh drawn at node j; row 0 is the exchange with the grid.
     below
@@ -68,32 +77,49 @@ class Radial:
         (n, n): drop d of node m per kWh (kvarh) drawn at node j.
     """
 
-    def __init__(self, feeder: Feeder, losses: Losses | None = None) -> None:
+    def __init__(self, feeder: Feeder) -> None:
         n = feeder.n
-        self.feeder, self.n, self.losses = feeder, n, losses
+        self.feeder, self.n = feeder, n
+        self.losses: Losses | None = None
         self.parent = np.asarray(feeder.parent, np.int64)
         self.unit_wh = feeder.to_wh(1.0)
-        ratio = np.ones(n) if feeder.ratio is None else np.asarray(feeder.ratio, np.float64)
-        self.ratio = ratio
+        self.ratio = np.ones(n) if feeder.ratio is None else np.asarray(feeder.ratio, np.float64)
         self.scale = np.ones(n)
-        self.gain = np.ones(n)
         self.below = np.eye(n)
         for j in range(1, n):
             above = int(self.parent[j])
-            self.scale[j] = self.scale[above] * ratio[j] ** 2
-            self.gain[j] = self.gain[above] * (1.0 if losses is None else 1.0 + float(losses.slope[j]))
+            self.scale[j] = self.scale[above] * self.ratio[j] ** 2
             self.below[:, j] += self.below[:, above]
-        self.carries = self.below * self.gain[None, :] / self.gain[:, None]
+        self.carries = self.below
         r_kwh = 2.0 * np.asarray(feeder.r_pu, np.float64) * KWH / self.unit_wh
         x_kwh = 2.0 * np.asarray(feeder.x_pu, np.float64) * KWH / self.unit_wh
         largest = max(float(np.abs(r_kwh).max(initial=0.0)), float(np.abs(x_kwh).max(initial=0.0)), 1e-30)
         self.kappa = float(2.0 ** -np.round(np.log2(largest)))  # a power of two moves no digits
         self.r, self.x = self.kappa * r_kwh, self.kappa * x_kwh
-        self.drop_p, self.drop_q = np.zeros((n, n)), np.zeros((n, n))
-        for j in range(1, n):  # down the tree, not by matrix products: the same bytes on any number of threads
-            above, square = int(self.parent[j]), ratio[j] ** 2
-            self.drop_p[j] = square * self.drop_p[above] + self.r[j] * self.carries[j]
-            self.drop_q[j] = square * self.drop_q[above] + self.x[j] * self.below[j]
+        self.drop_p = self._down(self.r[:, None] * self.carries)
+        self.drop_q = self._down(self.x[:, None] * self.below)
+
+    def _down(self, rows: Float) -> Float:
+        """Sums of rows (n, ...) along the paths from node 0, each passed on with the square of the line's ratio."""
+        out = np.zeros_like(rows)
+        square = self.ratio**2
+        for j, above in enumerate(self.parent.tolist()):  # not by matrix products: the same bytes on any machine
+            if j:
+                np.multiply(out[above], square[j], out=out[j])
+                out[j] += rows[j]
+        return out
+
+    def with_losses(self, losses: Losses) -> Radial:
+        """The same feeder with linearised losses."""
+        out = copy(self)
+        gain = np.ones(self.n)
+        for j, above in enumerate(self.parent.tolist()):
+            if j:
+                gain[j] = gain[above] * (1.0 + losses.slope[j])
+        out.losses = losses
+        out.carries = self.below * gain[None, :] / gain[:, None]
+        out.drop_p = self._down(self.r[:, None] * out.carries)
+        return out
 
     def limits(self) -> Limits:
         """The feeder's own limits. Capacities are whole Wh (floored), so that fills that they bind are whole too."""

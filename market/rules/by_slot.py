@@ -6,6 +6,7 @@ against.
 
 from __future__ import annotations
 
+import inspect
 import math
 import traceback
 from collections.abc import Callable, Sequence
@@ -68,7 +69,9 @@ def guarded(rule: Rule, slot: int, step: Callable[..., T], *arguments: Any) -> T
     except PeerwattError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        own = inspect.getsourcefile(type(rule))
+        last = next((f for f in reversed(frames) if f.filename == own), frames[-1])  # the line of the rule's own file
         raise MarketError(
             f"rule {rule.name} failed in slot {slot}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})",
             remedy="mend the rule; market.testing.check_rule tries it on small books",

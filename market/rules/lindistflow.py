@@ -117,7 +117,7 @@ class LinDistFlow(BidRule):
         return None
 
     def _market(
-        self, feeder: Feeder, node: tuple[str | None, ...], attributes: tuple[Mapping[str, Any], ...]
+        self, feeder: Feeder, node: tuple[str | None, ...], attributes: tuple[Mapping[str, Any], ...], *, batch: bool
     ) -> NodalMarket:
         tan = [tan_phi(more.get("power_factor", self.power_factor)) or 0.0 for more in attributes]
         return NodalMarket(
@@ -127,6 +127,7 @@ class LinDistFlow(BidRule):
             share_ties=self.tie_break == "prorata",
             losses=self.losses,
             polygon=self.polygon,
+            batch=batch,
         )
 
     def _priority(
@@ -142,7 +143,7 @@ class LinDistFlow(BidRule):
         """Clear one slot; see `market.registry.BidRule.clear`."""
         assert context.feeder is not None, "refused by applicable"
         by_priority = self._priority(context.slot, book.t, book.seq, book.id_rank, book.order_key)
-        market = self._market(context.feeder, book.node, book.attributes)
+        market = self._market(context.feeder, book.node, book.attributes, batch=False)
         slot = market.book(
             0,
             np.array([s if e else 0 for s, e in zip(book.side, book.e_wh, strict=True)], np.int8),
@@ -190,7 +191,8 @@ class LinDistFlow(BidRule):
         columns = np.argsort(batch.share_rank(), kind="stable")  # as a book has them
         place = np.empty(n, np.int64)
         place[columns] = np.arange(n)
-        market = self._market(batch.feeder, tuple(node[i] for i in columns), tuple(attributes[i] for i in columns))
+        at, more = tuple(node[i] for i in columns), tuple(attributes[i] for i in columns)
+        market = self._market(batch.feeder, at, more, batch=True)
         random = self.tie_break == "random"
         t, seq, rank = (column[columns].tolist() for column in (batch.t, batch.seq, batch.order_rank))
         keys = batch.keys()[columns].tolist() if random else t
@@ -232,11 +234,12 @@ def _with_supplier(result: Result, retailer: Fraction) -> Result:
 def _diagnostics(market: NodalMarket, slot: Any, done: SlotResult) -> dict[str, Any]:
     found = dict(done.notes)
     if done.clearing is None:
-        return found
+        return {**found, "conflict": market.conflict(done, slot)}
     names = market.radial.feeder.nodes
     found["binding"] = [
         {"limit": b.kind, "node": names[b.node], "value_u": float(y)}
         for b, y in zip(done.clearing.binding, done.clearing.y[1:], strict=True)
+        if b.kind != "near"
     ]
     low, high = price_intervals(done.program, slot, done.clearing)
     found["intervals"] = {x: (float(a), float(b)) for x, a, b in zip(names, low, high, strict=True)}

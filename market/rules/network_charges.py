@@ -261,7 +261,9 @@ class NetworkCharges(BidRule):
             return clear_by_slot(self, batch)
         sells = batch.side < 0
         u = self.u
-        found = self.inner_rule.clear_batch(replace(batch, price_u=np.where(sells, batch.price_u + u, batch.price_u)))
+        dearer = np.where(sells, u, 0)
+        quotes = None if batch.quotes is None else batch.quotes + dearer
+        found = self.inner_rule.clear_batch(replace(batch, price_u=batch.price_u + dearer, quotes=quotes))
         sold = np.where(sells, found.fill_wh, 0)
         share = self.buyer_share
         largest = _peak(found.pay_den) * 1000 * max(_peak(sold), 1) * max(u, 1) * max(batch.n_orders, 1)

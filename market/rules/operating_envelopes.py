@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -108,7 +108,9 @@ class OperatingEnvelopes(BidRule):
         assert context.feeder is not None, "refused by applicable"
         side, e_wh = np.array(book.side, np.int64), np.array(book.e_wh, np.int64)
         ranks = _ranks(side, book.price_u, book.t, book.seq, book.id_rank)
-        cut, told = self._cut(Radial(context.feeder), 0, side, e_wh, ranks, book.agent_ids, book.node, context.ac_check)
+        whole = [bool(INDIVISIBLE & set(flags)) for flags in book.flags or [()] * len(book)]
+        radial = Radial(context.feeder)
+        cut, told = self._cut(radial, 0, side, e_wh, ranks, book.agent_ids, book.node, whole, context.ac_check)
         result = self.inner_rule.clear(replace(book, e_wh=tuple(cut.tolist())), context)
         return replace(result, rule=self.name, diagnostics={**result.diagnostics, "envelopes": told})
 
@@ -121,18 +123,22 @@ class OperatingEnvelopes(BidRule):
         radial = Radial(batch.feeder)
         ids = batch.agent_ids
         agents = tuple(f"{int(m):09d}" if ids is None else ids[m] for m in batch.member)
+        whole = [bool(INDIVISIBLE & set(flags)) for flags in batch.flags or [()] * batch.n_orders]
         e_wh = np.zeros_like(batch.e_wh)
         for s in range(batch.n_slots):
             side = batch.side[s].astype(np.int64)
             ranks = _ranks(side, batch.price_u[s], batch.t, batch.seq, batch.order_rank)
-            e_wh[s], _ = self._cut(radial, s, side, batch.e_wh[s], ranks, agents, node, batch.ac_check)
+            e_wh[s], _ = self._cut(radial, s, side, batch.e_wh[s], ranks, agents, node, whole, batch.ac_check)
         return self.inner_rule.clear_batch(replace(batch, e_wh=e_wh))
 
     def _cut(
         self, radial: Radial, row: int, side: Int, e_wh: Int, ranks: Int, agents: tuple[str, ...],
-        node: tuple[str | None, ...], check: AcCheck | None,
+        node: tuple[str | None, ...], whole: Sequence[bool], check: AcCheck | None,
     ) -> tuple[Int, dict[str, Any]]:  # fmt: skip
-        """Quantities within the envelopes [Wh], and what is told of them."""
+        """Quantities within the envelopes [Wh], and what is told of them.
+
+        An indivisible order (``whole``) that does not fit gets nothing and uses nothing of the envelope.
+        """
         out = np.zeros(len(side), np.int64)
         told: dict[str, Any] = {}
         for sign, direction in ((-1, "export"), (1, "import")):
@@ -147,7 +153,8 @@ class OperatingEnvelopes(BidRule):
             limits = left.copy()
             for i in orders:
                 k = place[agents[i], str(node[i])]
-                out[i] = min(int(e_wh[i]), int(left[k]))
+                fits = e_wh[i] <= left[k]
+                out[i] = e_wh[i] if fits else 0 if whole[i] else left[k]
                 left[k] -= out[i]
             told[direction] = {
                 "limit_wh": {agent: int(x) for (agent, _), x in zip(points, limits, strict=True)},
@@ -173,6 +180,9 @@ class OperatingEnvelopes(BidRule):
             ac_check=check if len(points) else None,
             radial=radial,
         )
+
+
+INDIVISIBLE = frozenset({"block", "aon", "fok"})
 
 
 def _unfit(feeder: Feeder | None, node: tuple[str | None, ...]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from market.audit.books import terms_said
 from peerwatt.report.audit_figures import Report, Shown
 from peerwatt.report.figure import LIMIT, QUIET, Figure, Panel, Spec, absent, axis, bars, layout
 from peerwatt.report.page import Cell
@@ -78,13 +79,16 @@ def _orders_table(book: Mapping[str, Any], deviation: Mapping[str, Any] | None) 
     if book["context"].get("backstop") == "in_book" and "retail_u" in book["context"]:
         context = book["context"]
         caption += f"; the retailer sells at {context['retail_u']} and buys at {context['feed_in_u']}"
-    return _small_table(f"{caption}.", heads, rows, numeric)
+    table = _small_table(f"{caption}.", heads, rows, numeric)
+    own = [f"{agent} {terms_said(terms)}" for agent, terms in sorted(book["context"].get("terms", {}).items())]
+    return table + (f'<p class="note">Own terms: {html("; ".join(own))}.</p>' if own else "")
 
 
 def _order_row(o: Mapping[str, Any], told: str, flagged: bool, strong: bool) -> list[Cell]:
+    class_ = f" ({of})" if (of := o.get("attributes", {}).get("class")) is not None else ""
     row = [
         Cell(o["agent"], strong=strong),
-        Cell("buys" if o["side"] == "buy" else "sells", strong=strong),
+        Cell("buys" if o["side"] == "buy" else f"sells{class_}", strong=strong),
         Cell(f"{o['e_wh']:,}", o["e_wh"], strong=strong),
         Cell(whole(o["price_u"]), o["price_u"], strong=strong),
     ]

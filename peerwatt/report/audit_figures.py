@@ -358,7 +358,7 @@ def _boxes(known: Shown) -> Spec:
         })  # fmt: skip
         traces.append({
             "type": "scatter", "mode": "markers", "name": traders, "showlegend": False, "offsetgroup": side,
-            "x": [name for name, _ in rows], "y": [round(g["mean"], 4) for _, g in rows],
+            "x": [name for name, _ in rows], "y": [round(g["mean"]["value"], 4) for _, g in rows],
             "marker": {"symbol": "diamond", "size": 7, "color": shade},
             "hovertemplate": f"%{{x}}, {traders}, mean: %{{y:.3~g}}<extra></extra>",
         })  # fmt: skip

@@ -205,20 +205,27 @@ def _people_table(shown: Shown) -> str:
             q = g["quantiles"]
             rows.append([
                 Cell(name), Cell(side_name(report, g["side"])), Cell(f"{g['agents']:,}", g["agents"]),
-                Cell(interval(g["share"], percent=True), g["share"]["value"]),
-                Cell(interval(g["worse_off"], percent=True), g["worse_off"]["value"]),
-                Cell(number(q["50"]), q["50"]), Cell(f"{number(q['5'])} to {number(q['95'])}", q["5"]),
-                Cell(number(q["0"]), q["0"]),
+                _estimate_cell(g["share"], percent_=True), _estimate_cell(g["worse_off"], percent_=True),
+                *(_quantile_cell(g, k) for k in ("5", "50", "95")), Cell(number(q["0"]), q["0"]),
             ])  # fmt: skip
     if not rows:
         return ""
-    heads = ["Rule", "Side", "Agents", "Share of W*", "Worse off", "Median", "5 to 95 %", "Lowest"]
+    heads = ["Rule", "Side", "Agents", "Share of W*", "Worse off", "5 %", "Median", "95 %", "Lowest"]
     legend = (
-        "Share of W* and of agents worse off: mean over books [95 % interval]. Median, middle 90 % and lowest of the "
-        "agents' gains: 1 is an equal part of W*."
+        "Share of W* and of agents worse off: mean over books [95 % interval]. 5 % quantile, median, 95 % quantile "
+        "and lowest of the agents' gains: 1 is an equal part of W*; intervals by drawing books again, none for the "
+        "lowest, which is the lowest seen."
     )
-    table = table_html("Gains by side.", heads, rows, [False, False] + [True] * 6)
+    table = table_html("Gains by side.", heads, rows, [False, False] + [True] * 7)
     return f'<div class="box">{table}<p class="note">{html(legend)}</p></div>'
+
+
+def _quantile_cell(gains: Mapping[str, Any], share: str) -> Cell:
+    """A quantile of the gains, and its interval below; also where both ends are the same gain."""
+    value = gains["quantiles"][share]
+    low, high = gains.get("quantile_ends", {}).get(share, (None, None))
+    words = "too few books" if low is None else f"[{number(low)} to {number(high)}]"
+    return Cell(number(value), value, f'{html(number(value))}<span class="delta">{html(words)}</span>')
 
 
 def _metrics_table(shown: Shown) -> str:
@@ -231,15 +238,20 @@ def _metrics_table(shown: Shown) -> str:
         hint = "; ".join(x for x in (told["definition"], way) if x)
         name = Cell(told["title"], markup=f'{html(told["title"])}<span class="delta">{html(hint)}</span>')
         rows.append([name, *map(_estimate_cell, found)])
-    caption = "Over all books that the rule cleared [95 % interval]; no interval where the books do not differ."
+    caption = "Over all books that the rule cleared [95 % interval]."
     heads = ["Figure", *(name for name, _ in shown)]
     return f'<div class="box sticky">{table_html(caption, heads, rows, [False] + [True] * len(shown))}</div>'
 
 
-def _estimate_cell(estimate: Mapping[str, Any] | None) -> Cell:
-    """The value, and its interval below."""
-    value, _, ends = interval(estimate).partition(" [")
-    below = f'<span class="delta">[{html(ends)}</span>' if ends else ""
+def _estimate_cell(estimate: Mapping[str, Any] | None, *, percent_: bool = False) -> Cell:
+    """The value, and below its interval or why there is none."""
+    value, _, ends = interval(estimate, percent=percent_).partition(" [")
+    below = ""
+    if ends:
+        below = f'<span class="delta">[{html(ends)}</span>'
+    elif estimate is not None and estimate["value"] is not None:
+        words = "the same on every book" if estimate["low"] is not None else estimate["method"]
+        below = f'<span class="delta">{html(words)}</span>'
     return Cell(value, None if estimate is None else estimate["value"], f"{html(value)}{below}")
 
 
@@ -250,14 +262,13 @@ def _in_order(found: Mapping[str, Any], order: Iterable[str]) -> list[tuple[str,
 
 
 def _differences(document: Mapping[str, Any], shown: Shown) -> list[Section]:
-    """Paired tests; books of orders are no books of meters, so rules of different kinds are no pairs."""
-    kind = {r["rule"]["name"]: r["rule"]["meter_based"] for _, r in shown}
+    """Paired tests on the books that two rules share."""
     titles = {key: told["title"] for key, told in shown[0][1]["definitions"].items()}
     pairs = [
         (titles.get(metric, label(metric)), paired(d))
         for metric, found in _in_order(document.get("differences", {}), COMPARED)
         for d in found
-        if d["n_nonzero"] and kind.get(d["first"]) == kind.get(d["second"])
+        if d["n_nonzero"]
     ]
     if len(shown) < 2:
         return []

@@ -46,9 +46,14 @@ def scenario_section(scenario: Mapping[str, Any]) -> tuple[Section, Figure]:
     """The part of the page on a scenario, and its figure."""
     audits = scenario["rules"]
     names = names_of([a["rule"] for a in audits])
+    notes = _notes(scenario)
+    told = f'<div class="box">{list_html(notes)}</div>' if notes else ""
+    if not audits:
+        figure = absent("households", "Who gains and who loses in the scenario", "No rule ran the scenario.")
+        return Section("scenario", "In the scenario", told + figure_html(figure)), figure
     currency = audits[0]["currency"]
     figure = household_figure(audits, names)
-    body = figure_html(figure) + in_words([x.sentence for x in figure.panels[1:]])
+    body = told + figure_html(figure) + in_words([x.sentence for x in figure.panels[1:]])
     body += _household_table(audits, names, currency) + _network(audits, names)
     pairs = [(f"saving per building [{currency}]", paired(d)) for d in scenario.get("differences", ())]
     if pairs:
@@ -70,7 +75,12 @@ def scenario_findings(scenario: Mapping[str, Any]) -> list[str]:
         if audit["feasibility"].get("checked"):
             words += f"; {count(audit['feasibility']['count'], 'violation')} of network limits"
         said.append(f"{words}.")
-    return said
+    return [*said, *_notes(scenario)]
+
+
+def _notes(scenario: Mapping[str, Any]) -> list[str]:
+    """What could not be done, as sentences; each begins with a name."""
+    return [note if note.endswith(".") else f"{note}." for note in scenario.get("notes", ())]
 
 
 def _household_table(audits: Sequence[Mapping[str, Any]], names: Sequence[str], currency: str) -> str:
@@ -84,7 +94,8 @@ def _household_table(audits: Sequence[Mapping[str, Any]], names: Sequence[str], 
             row.append(Cell(NOTHING) if h is None else _household_cell(h))
         rows.append(row)
     caption = (
-        f"Mean saving per building [{currency}, 95 % interval] beside the bill alone, and how many pay more than alone."
+        f"Mean saving per building [{currency}, 95 % interval] beside the bill alone, and how many pay more. No "
+        "interval where there is one building, or all save the same."
     )
     table = table_html(caption, ["Households", *names], rows, [False] + [True] * len(names))
     return f'<div class="box sticky">{table}</div>'

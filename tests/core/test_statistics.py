@@ -10,6 +10,7 @@ from scipy import stats
 from core.statistics import (
     Estimate,
     all_pairs,
+    bounded_mean,
     holm,
     mean_estimate,
     paired_difference,
@@ -32,6 +33,18 @@ def test_students_sleep_data() -> None:
     assert found.rank_biserial == 1.0
     assert found.n == 10 and found.n_nonzero == 9
     assert paired_difference(DRUG_1, DRUG_2).rank_biserial == -1.0
+
+
+def test_mean_of_what_stays_in_a_range() -> None:
+    cut = bounded_mean([0.0, 0.0, 0.9], 0.0, 1.0)
+    assert cut.value == pytest.approx(0.3) and (cut.low, cut.high) == (0.0, 1.0)
+    assert cut.method == "t, cut to the range"
+    # 1 - 0.05^(1/59) = 0.0495: in at most so many of all cases is there anything but a zero
+    zeros, halves = bounded_mean([0.0] * 59, 0.0, 1.0), bounded_mean([0.5] * 59, 0.0, 1.0)
+    assert zeros.low == 0.0 and zeros.high == pytest.approx(0.049508, abs=1e-6)
+    assert (halves.low, halves.high) == pytest.approx((0.5 - 0.024754, 0.5 + 0.024754), abs=1e-6)
+    assert bounded_mean([1.0] * 9, 0.0, float("inf")).method == "no spread"
+    assert bounded_mean([1.0], 0.0, 1.0).low is None and bounded_mean([], 0.0, 1.0).value is None
 
 
 def test_equal_columns_do_not_differ() -> None:

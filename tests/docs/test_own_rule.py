@@ -6,34 +6,36 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from market import Order, Side, clear, load_rule_file
+from market import Order, Side, clear, load_rule_file, registry
+from market.testing import check_rule
 from tests.docs.pages import FENCE, ROOT
 
 PAGE = ROOT / "docs" / "own-rule.md"
 CUT = (
-    ("--quick", "--quick --books 2"),
+    ("--quick", "--quick --books 1"),
     ("run semiurban", "run semiurban --days 1 --set time.start=2016-06-01 --power-flow none --no-report"),
-    ("--days 7", "--days 1"),
+    ("--days 7", "--days 1 --power-flow none"),
 )
 """What makes the page's commands quick: fewer books and days."""
 
-EXPECTED = re.compile(r"declared and measured|holds on|fails on|refuted|does not take|reveals|rules compared move")
+EXPECTED = re.compile(r"declared and measured|holds on|fails on|refuted|does not take|reveals")
 """Lines of output that do not depend on the number of books and days but for their numbers."""
 
 
 @dataclass
 class Followed:
-    """What the page's blocks did: (command, exit code it names, exit code, output), and (output, what the page shows)."""
+    """What the page's blocks did: (command, exit code, output), and (output, what the page shows of it)."""
 
     folder: Path
     environment: dict[str, str]
-    commands: list[tuple[str, int, int, str]] = field(default_factory=list)
+    commands: list[tuple[str, int, str]] = field(default_factory=list)
     shown: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -48,7 +50,7 @@ def follow_guide(folder: Path, *, cut: bool) -> Followed:
             parts = {"prepend": text + before, "append": f"{before}\n{text}"}
             file.write_text(parts.get(info.split()[-1], text), encoding="utf-8")
         elif language == "text":
-            done.shown.append((done.commands[-1][3], text))
+            done.shown.append((done.commands[-1][2], text))
         elif language in ("bash", "python"):
             for whole, quick in CUT if cut and language == "bash" else ():
                 text = text.replace(whole, quick)
@@ -58,31 +60,40 @@ def follow_guide(folder: Path, *, cut: bool) -> Followed:
             )
             wanted = int(named.group(1)) if (named := re.search(r"exit=(\d+)", info)) else 0
             assert ran.returncode == wanted, f"{text}\n--- exit code {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
-            done.commands.append((text, wanted, ran.returncode, ran.stdout))
+            done.commands.append((text, ran.returncode, ran.stdout))
     return done
 
 
 def draft_of(page: str) -> str:
     """The rule as section 1 has it."""
-    return next(text for _, info, text in FENCE.findall(page) if info.strip() == "file=posted_price.py")
+    return next(str(text) for _, info, text in FENCE.findall(page) if info.strip() == "file=posted_price.py")
 
 
 def missing_lines(output: str, shown: str, *, numbers: bool) -> list[str]:
-    """Lines of ``shown`` that ``output`` does not have in this order; without ``numbers`` any figure may stand there."""
+    """Lines of ``shown`` that ``output`` does not have in this order; without ``numbers`` any figures will do."""
 
     def plain(line: str) -> str:
-        line = line.rstrip() if line.startswith("  ") else re.sub(r" {2,}", " ", line.strip())
-        return line if numbers or line.startswith("  ") else re.sub(r"\d+", "N", line)
+        if numbers:
+            return line.rstrip()
+        kind = re.sub(r"\b(holds|refuted|fails) on\b.*", r"\1", line)
+        return re.sub(r"\d+", "N", re.sub(r" {2,}", " ", kind.strip()))
 
     missing, at = [], 0
-    lines = [line.rstrip() if numbers else plain(line) for line in output.splitlines()]
-    for line in shown.splitlines():
-        wanted = line.rstrip() if numbers else plain(line)
-        if wanted in lines[at:]:
-            at += lines[at:].index(wanted) + 1
-        elif wanted:
+    lines = [plain(line) for line in output.splitlines()]
+    for line in filter(str.strip, shown.splitlines()):
+        if plain(line) in lines[at:]:
+            at += lines[at:].index(plain(line)) + 1
+        else:
             missing.append(line)
     return missing
+
+
+@pytest.fixture
+def _registry_as_it_was() -> Iterator[None]:
+    before = registry.rule_classes()  # loads what is shipped
+    yield
+    registry._rules.clear()
+    registry._rules.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +103,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Followed:
 
 
 def test_the_audit_refutes_the_draft_and_not_the_mended_rule(quick: Followed) -> None:
-    audits = [(code, output) for text, _, code, output in quick.commands if "audit posted_price.py --quick" in text]
+    audits = [(code, output) for text, code, output in quick.commands if "audit posted_price.py --quick" in text]
     assert [code for code, _ in audits[:2]] == [1, 0]
     assert "Smallest book found" in audits[0][1] and "Smallest book found" not in audits[1][1]
 
@@ -100,12 +111,13 @@ def test_the_audit_refutes_the_draft_and_not_the_mended_rule(quick: Followed) ->
 def test_what_the_page_shows_is_what_is_printed(quick: Followed) -> None:
     seen = 0
     for output, shown in quick.shown:
-        told = "\n".join(line for line in shown.splitlines() if EXPECTED.search(line))
+        told = "\n".join(x for x in shown.splitlines() if EXPECTED.search(x) and "splitting" not in x)
         seen += len(told.splitlines())
         assert not missing_lines(output, told, numbers=False), output
-    assert seen > 20, "the page shows verdicts, refusals and sentences"
+    assert seen > 12, "the page shows verdicts, refusals and sentences"
 
 
+@pytest.mark.usefixtures("_registry_as_it_was")
 def test_the_counterexample_of_the_page_is_one(quick: Followed) -> None:
     """Its book and its report, cleared by the draft, are worth what the page says."""
     page = PAGE.read_text(encoding="utf-8")
@@ -130,9 +142,7 @@ def test_the_counterexample_of_the_page_is_one(quick: Followed) -> None:
 
 
 def test_the_figures_of_the_python_blocks_are_there(quick: Followed) -> None:
-    lots, files = (
-        output for text, _, _, output in quick.commands if text.startswith(("from dataclasses", "import json"))
-    )
+    lots, files = (output for text, _, output in quick.commands if text.startswith(("from dataclasses", "import json")))
     assert lots.startswith("[{'o"), "who is first changes with the slot"
     drawn = lots.splitlines()[0]
     assert "'o1': 2000" in drawn and "'o2': 2000" in drawn
@@ -145,24 +155,21 @@ def test_columns_give_the_ledger_of_single_slots(quick: Followed) -> None:
     runs = quick.folder / "runs"
     ledgers = [sorted((runs / name / "ledger.parquet").iterdir()) for name in ("slot-by-slot", "columns")]
     assert [f.read_bytes() for f in ledgers[0]] == [f.read_bytes() for f in ledgers[1]]
-    assert "traded" in next(out for text, _, _, out in quick.commands if "slot-by-slot" in text)
+    assert "traded" in next(out for text, _, out in quick.commands if "slot-by-slot" in text)
     assert (runs / "compare" / "comparison.html").is_file()
 
 
+@pytest.mark.usefixtures("_registry_as_it_was")
 def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(quick: Followed, tmp_path: Path) -> None:
-    draft = draft_of(PAGE.read_text(encoding="utf-8"))
-    wrong = (quick.folder / "posted_price.py").read_text(encoding="utf-8").replace("volume[:, None] - ahead", "ahead")
-    for rule, words in ((draft, "truthful quantity: "), (wrong, "clear == clear_batch: slot ")):
+    mended = (quick.folder / "posted_price.py").read_text(encoding="utf-8")
+    wrong = mended.replace("volume[:, None] - ahead", "volume[:, None] + ahead")
+    assert wrong != mended
+    (kit,) = re.findall(r"check_rule\(rule, price_u=(\d+)\)", (quick.folder / "test_posted_price.py").read_text())
+    faults = {"truthful quantity: ": draft_of(PAGE.read_text(encoding="utf-8")), "clear == clear_batch: slot ": wrong}
+    for words, rule in faults.items():
         (tmp_path / "posted_price.py").write_text(rule, encoding="utf-8")
-        (tmp_path / "test_posted_price.py").write_text(
-            (quick.folder / "test_posted_price.py").read_text(encoding="utf-8")
-        )
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "test_posted_price.py"],
-            cwd=tmp_path, env=quick.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert ran.returncode == 1
-        assert f"AssertionError: {words}" in ran.stdout
+        with pytest.raises(AssertionError, match=f"^{words}"):
+            check_rule(load_rule_file(tmp_path / "posted_price.py")[0], price_u=int(kit))
 
 
 @pytest.mark.slow
@@ -170,6 +177,10 @@ def test_every_number_the_page_shows_is_printed(tmp_path: Path) -> None:
     done = follow_guide(tmp_path, cut=False)
     for output, shown in done.shown:
         assert not missing_lines(output, shown, numbers=True), output
+    (excerpt,) = (
+        text for _, _, text in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "-> b" in text
+    )
+    assert not missing_lines(done.commands[0][2], excerpt.partition("\n")[2], numbers=True), "the README shows the same"
 
 
 @pytest.mark.slow
@@ -180,7 +191,12 @@ def test_an_installed_package_makes_the_rule_known(quick: Followed, tmp_path: Pa
     for arguments in (install, ["-c", "from market import rules; print([r.name for r in rules()])"]):
         environment = {**quick.environment, "PYTHONPATH": str(tmp_path / "site")}
         ran = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )  # noqa: PLW1510
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert ran.returncode == 0, ran.stderr
     assert "'posted_price'" in ran.stdout

@@ -253,11 +253,8 @@ def lossy_cases(seeds: range, how: str, scale: float) -> None:
             assert want - 0.5 * (lossless - want) - 1e-4 <= value <= lossless + 1e-4
 
 
-FACTORS = pytest.mark.xfail(strict=False, reason="with fixed factors the rule holds some trade for worthless that pays")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["quadratic", pytest.param("factors", marks=FACTORS)])
+@pytest.mark.parametrize("how", ["quadratic", "factors"])
 def test_losses_do_not_stop_trade_that_pays(how: str) -> None:
     """Where the rule trades nothing for the losses' sake, the slow optimum is not better than that."""
     for seed in range(200):
@@ -265,7 +262,6 @@ def test_losses_do_not_stop_trade_that_pays(how: str) -> None:
         assert "worthless" not in got.diagnostics or value >= want - 1e-4
 
 
-@pytest.mark.xfail(strict=False, reason="nothing is traded here with losses=factors")
 def test_fixed_factors_on_a_line_without_lossless_flow() -> None:
     """Load outside the market feeds in 0.1 at node 1; at node 2 somebody bids 16, twice the feed-in price."""
     grid = slow.Grid([-1, 0, 1], [0, 0, 0.01], [0.0] * 3, [inf] * 3, 0.5, 1.5, [0.0, -0.1, 0.0], [0.0] * 3)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from market.orders import Order, Side
+from market.registry import BidRule, MeterRule, make_rule
+
 Variant = tuple[str, dict[str, Any]]
 
 SHARES = {"m0": "1/3", "m1": 0.25, "m3": 0.1}
@@ -87,12 +90,47 @@ VARIANTS: list[Variant] = [
     ("operating_envelopes", {}),
     ("operating_envelopes", {"allocation": "proportional", "inner": "pay_as_bid"}),
     ("operating_envelopes", {"allocation": "max_total", "weights": {"b0": 3}, "inner": "huang"}),
+    ("operating_envelopes", {"inner": "central_optimum"}),
+    ("operating_envelopes", {"inner": "continuous_double_auction"}),
     ("operating_envelopes", {"allocation": "alpha_fair", "alpha": 2, "inner": "volume_max_matching"}),
 ]
 """Names of members (m0, ...), agents (b0, s0, ...) and nodes (n0, ...) are those of `market.testing_books`."""
+
+LOTS = {"trade_reduction", "mcafee", "sbba"}
+WITH_CLASSES = {"energy_classes", "preference_price"}
+"""Rules for equal lots; rules that know classes of energy and preferences."""
+MORE: list[Variant] = [
+    ("energy_classes", {"premiums": {"green": 2, "local": -1}}),
+    ("preference_price", {"preferences": {"*": {"class": {"green": 3}}, "b0": {"agent": {"s1": 7}}}}),
+    ("vickrey", {"side": "sell", "units_wh": 10**6, "reserve_u": -(10**9)}),
+]
+"""Further variants, which premiums or refusals keep from `market.testing.check_rule`."""
+BIDS = [v for v in [*VARIANTS, *MORE] if isinstance(make_rule(*v), BidRule)]
+METERS = [v for v in VARIANTS if isinstance(make_rule(*v), MeterRule)]
 
 
 def label(variant: Variant) -> str:
     """A short name of a variant, for reports of tests."""
     rule, parameters = variant
     return "-".join([rule, *(str(v) for v in parameters.values() if not isinstance(v, dict | list))])
+
+
+def bid_rule(variant: Variant) -> BidRule:
+    """The rule of a variant that takes orders."""
+    rule = make_rule(*variant)
+    assert isinstance(rule, BidRule)
+    return rule
+
+
+def one_order_each(rule: BidRule) -> bool:
+    """Whether the rule, or the one inside it, takes one order per agent."""
+    return rule.name in LOTS | {"huang"} or getattr(rule, "inner", None) == "huang"
+
+
+def crowd(n: int, e_wh: int, buy_u: int, sell_u: int, flags: frozenset[str] = frozenset()) -> list[Order]:
+    """n buyers and n sellers who are all alike, or nearly."""
+    return [
+        Order(order_id=f"{x}{i}", agent_id=f"{x}{i}", side=side, e_wh=e_wh, price_u=p, flags=flags, t=i % 2)
+        for x, side, p in (("b", Side.BUY, buy_u), ("s", Side.SELL, sell_u))
+        for i in range(n)
+    ]

@@ -44,7 +44,9 @@ def assert_laws_of_a_result(rule: BidRule, orders: Sequence[Order], context: Con
     assert surplus == result.surplus_u
     declared = rule.declares.budget
     assert {"strong": surplus == 0, "weak": surplus >= 0, "deficit": surplus <= 0, "none": True}[declared], surplus
-    assert result.network_u is None or rule.declares.budget == "none" or 0 <= result.network_u <= max(surplus, 0)
+    assert (
+        result.network_u is None or rule.declares.budget == "none" or 0 <= result.network_u <= max(surplus, Fraction(0))
+    )
     market_orders = {o.agent_id for o in orders if "market" in o.flags}  # they have no limit of their own
     if rule.declares.ir:
         for agent in {o.agent_id for o in orders} - market_orders:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from core.errors import MarketError
-from market.audit import FAMILIES, METER_FAMILIES, AuditBook, Search, audit, audit_many
+from market.audit import FAMILIES, METER_FAMILIES, AuditBook, MeterBook, Search, audit, audit_many
 from market.audit.families import make_book, make_books, make_meters
 from market.audit.metrics import gini, jain, leakage_bits, perceived
 from market.audit.optimum import optimum_u
@@ -137,6 +138,19 @@ def test_rules_are_compared_on_the_same_books() -> None:
     assert set(document["differences"]) >= {"efficiency_mean", "gain"}
 
 
+def test_orders_are_not_compared_with_meters() -> None:
+    """Both kinds have families named thin and ties; only recorded slots are the same for both."""
+    names = ("uniform_price", "mid_market_rate", "bill_sharing")
+    found = audit_many(names, families=["thin", "ties"], books=4, misreports=Search(most=4))
+    pairs = {(d.first, d.second) for each in found.differences.values() for d in each}
+    assert pairs == {("mid_market_rate", "bill_sharing")}
+    recorded: list[AuditBook | MeterBook] = [replace(b, family="recorded") for b in make_books(["thin"], 4)]
+    recorded += [replace(b, family="recorded") for b in make_meters(["thin"], 4)]
+    both = audit_many(names[:2], families=["ties"], books=2, recorded=recorded, misreports=Search(most=4))
+    assert {d.n for d in both.differences["efficiency_mean"]} == {4}
+    assert "gain" not in both.differences, "a misreport and energy thrown away are not the same gain"
+
+
 def test_every_figure_has_an_interval_and_a_definition() -> None:
     document = json.loads(audit("uniform_price", books=4, misreports=COARSE).to_json())
     assert {"efficiency", "gain", "gini", "qos", "messages", "payload"} <= set(document["metrics"])
@@ -155,9 +169,18 @@ def test_a_rule_that_needs_equal_lots_is_judged_on_such_books() -> None:
     assert report.verdict("truthful_quantity").verdict == "not applicable"
 
 
-def test_unknown_family() -> None:
-    with pytest.raises(MarketError, match="no family 'unifrom'"):
-        audit("uniform_price", families=["unifrom"], books=1)
+@pytest.mark.parametrize(
+    ("rule", "families", "words"),
+    [
+        ("uniform_price", ["unifrom"], "no family 'unifrom'"),
+        ("uniform_price", ["mixed", "short"], "takes orders, and no family of orders is named, but mixed, short"),
+        ("mid_market_rate", ["uniform"], "takes meters, and no family of meters is named"),
+        ("uniform_price", ["recorded"], "nothing was recorded"),
+    ],
+)
+def test_families_without_books_for_the_rule(rule: str, families: list[str], words: str) -> None:
+    with pytest.raises(MarketError, match=words):
+        audit(rule, families=families, books=1)
 
 
 # --- families ---------------------------------------------------------------------------------------------------------

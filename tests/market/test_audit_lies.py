@@ -67,6 +67,21 @@ def test_the_report_fails_and_says_why(report: AuditReport) -> None:
     assert " Wh at " in text and "below zero" in text
 
 
+def test_broken_terms_are_shown(report: AuditReport) -> None:
+    example = report.verdict("terms").counterexample
+    assert example is not None and example.smallest
+    book = example.evidence.book
+    assert isinstance(book, AuditBook)
+    ((agent, terms),) = book.context.terms.items()
+    assert terms.ceiling_u is not None and terms.ceiling_u <= 10
+    assert max(max(o.e_wh, abs(o.price_u)) for o in book.orders) <= 10, "terms get smaller with the prices"
+    assert all(o.price_u <= terms.ceiling_u for o in book.orders if o.agent_id == agent), "it asked for nothing else"
+    text = str(example)
+    assert f"own terms: {agent} buys for no more than {terms.ceiling_u}" in text
+    assert f"-> {agent} pays 3 for " in text and f"above its ceiling of {terms.ceiling_u}" in text
+    assert example.as_dict()["book"]["context"]["terms"] == {agent: {"ceiling_u": terms.ceiling_u}}
+
+
 def test_the_same_counterexample_every_time(report: AuditReport, liar: Rule) -> None:
     again = audit(liar, families=["uniform", "unit", "thin"], books=6, misreports=Search(most=12))
     assert again.to_json() == report.to_json()

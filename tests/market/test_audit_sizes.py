@@ -86,8 +86,13 @@ def test_gains_by_side_add_up_to_the_optimum() -> None:
     assert [g.side for g in report.gains] == ["buyers", "sellers"]
     assert sum(g.share.value for g in report.gains) == pytest.approx(1.0)  # type: ignore[misc]
     assert all(g.worse_off.value == 0.0 and g.quantiles[0] >= 0.0 for g in report.gains)
-    mean = sum(g.mean * g.agents for g in report.gains) / sum(g.agents for g in report.gains)
+    mean = sum((g.mean.value or 0.0) * g.agents for g in report.gains) / sum(g.agents for g in report.gains)
     assert mean == pytest.approx(1.0), "1 is an equal part"
+    for g in report.gains:
+        assert set(g.quantile_ends) == {5, 25, 50, 75, 95}
+        assert all(low <= g.quantiles[q] <= high for q, (low, high) in g.quantile_ends.items())
+        low, high = g.quantile_ends[50]
+        assert low < high and g.mean.low is not None and g.mean.high is not None and g.mean.low < g.mean.high
     assert report.sizes is None and gains_by_side([]) == ()
 
 

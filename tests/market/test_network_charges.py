@@ -169,6 +169,25 @@ def test_the_same_charge_goes_around_any_rule_on_orders(inner: str) -> None:
     assert report.checks.get("clear == clear_batch", 0) > 0 or report.skipped > 0
 
 
+def test_quotes_of_several_rounds_are_charged_too() -> None:
+    rng = np.random.default_rng(3)
+    side = np.repeat(np.array([[1, 1, -1, -1]], np.int8), 20, axis=0)
+    quotes = rng.integers(0, 40, (5, 20, 4))
+    limit = np.where(side > 0, quotes.max(axis=0), quotes.min(axis=0))
+    batch = BookBatch(
+        side=side, e_wh=rng.integers(1, 9, (20, 4)), price_u=limit, member=np.arange(4, dtype=np.int32),
+        t=np.zeros(4, np.int64), seq=np.zeros(4, np.int64), order_rank=np.arange(4), order_ids=("a", "b", "c", "d"),
+        quotes=quotes,
+    )  # fmt: skip
+    rule: Any = make_rule("network_charges", {"u": 15, "inner": "continuous_double_auction"})
+    inner: Any = make_rule("continuous_double_auction")
+    charged, plain = rule.clear_batch(batch), inner.clear_batch(batch)
+    dearer = inner.clear_batch(replace(batch, quotes=quotes + 15 * (side < 0), price_u=limit + 15 * (side < 0)))
+    assert (charged.fill_wh == dearer.fill_wh).all() and charged.fill_wh.sum() < plain.fill_wh.sum()
+    sold = np.where(side < 0, charged.fill_wh, 0).sum(axis=1)
+    assert (charged.pay_num.sum(axis=1) == 15 * sold * charged.pay_den // 1000).all()
+
+
 def test_huge_numbers_leave_the_columns_exact() -> None:
     orders = [order("b", Side.BUY, 10**12, 2**40), order("s", Side.SELL, 10**12, -(2**40))]
     batch = BookBatch.of([orders])

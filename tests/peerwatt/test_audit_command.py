@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.statistics import Estimate, proportion_estimate
 from market.audit import AuditBook, MeterBook, audit
 from market.orders import Side
 from market.registry import make_rule
-from peerwatt import audit_command
+from peerwatt import audit_command, audit_table
 from peerwatt.audit_books import recorded_books, recorded_meters
-from peerwatt.audit_scenario import audit_scenario, of_run, savings_differences
+from peerwatt.audit_scenario import ScenarioAudit, audit_scenario, of_run, savings_differences
 from peerwatt.cli import main
 from peerwatt.results.run import Run
 from peerwatt.running import run
@@ -45,7 +46,8 @@ def test_one_rule_in_eighty_columns(capsys: pytest.CaptureFixture[str], tmp_path
     text = capsys.readouterr().out
     assert code == 0
     assert "uniform_price: declared and measured" in text
-    assert "not declared, fails on" in text and "holds on 16 books" in text
+    assert "no claim" in text and "fails on 1" in text and "holds on 16 books" in text and "at most 18 %" in text
+    assert "1 in every book" in text and "0.000 [0.000, 0.171]" in text
     assert "states" in text and "does not hold, and is not declared" in text
     tables = text.split("uniform_price, truthful in price")[0]
     assert max(len(line) for line in tables.splitlines()) <= 80
@@ -82,11 +84,43 @@ def test_a_false_declaration_ends_with_1_and_its_counterexample(
         (["audit", "uniform_price", "--families", "wide"], "there is no family 'wide'"),
         (["audit", "uniform_price", "--parameter", "k=2"], "out of range"),
         (["audit", "uniform_price", "--json", "no/such/folder/x.json"], "there is no folder"),
+        (["audit", "uniform_price", "--page", "."], ". is a folder"),
+        (["audit", "uniform_price", "--days", "3"], "--days belongs to the run of a scenario"),
+        (["audit", "uniform_price", "mid_market_rate", "--families", "unit"], "no family of meters is named, but unit"),
+        (["audit", "no_such_file.py"], "there is no rule file no_such_file.py"),
+        (["audit", "--scenario", "no-such-scenario"], "no shipped scenario 'no-such-scenario'"),
     ],
 )
 def test_mistakes_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--books", "0"], "'0' is not a whole number"),
+        (["--books", "x"], "'x' is not"),
+        (["--families", ","], "names no"),
+    ],
+)
+def test_mistyped_options_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", "uniform_price", *arguments])
+    assert words in capsys.readouterr().err
+
+
+def test_figures_say_why_they_have_no_interval() -> None:
+    shown = audit_table.with_interval
+    assert shown(Estimate(0.25, 0.1, 0.4, 9, "t")) == "0.250 \\[0.100, 0.400]"
+    assert shown(Estimate(1.0, 1.0, 1.0, 9, "no spread")) == "1 in every book"
+    assert shown(Estimate(0.125, 0.125, 0.125, 9, "no spread"), of="building") == "0.125 in every building"
+    assert shown(Estimate(100.0, 100.0, 100.0, 9, "no spread"), 0) == "100 in every book"
+    assert shown(Estimate(0.5, None, None, 1, "too few for an interval"), 2) == "0.50 (n = 1)"
+    assert shown(Estimate(0.5, None, None, 4, "one observation carries the ratio")) == "0.500 (one book decides)"
+    assert shown(None) == shown(Estimate(None, None, None, 0, "t")) == "-"
+    assert audit_table.share_words(proportion_estimate(0, 72)) == "at most 5 %"
+    assert audit_table.share_words(proportion_estimate(45, 64)) == "70 % [58, 80]"
 
 
 def test_a_rules_parameter(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +169,20 @@ def test_recorded_books_are_audited_as_a_family(finished: Run) -> None:
     assert np.sign(meters.net_wh).min() == -1
 
 
+def test_violations_in_words() -> None:
+    wires = {
+        "under_voltage": {"count": 3, "worst": {"slot": 70, "element": "R11", "value": 0.8934, "excess": 0.0066}},
+        "over_voltage": {"count": 0, "worst": None},
+        "line_overload": {"count": 1, "worst": {"slot": 7, "element": "line 4", "value": 1.25, "excess": 0.25}},
+    }
+    checked = {"checked": True, "count": 4, "share_of_slots": 0.03, "by_kind": wires}
+    found = ScenarioAudit("x", Path(), "EUR", (), checked, {}, {}, {})
+    assert audit_table.feasibility_line(found) == (
+        "x: 4 violations in 3.00% of slots of the AC power flow: under voltage 3, at worst 0.893 p.u. at bus R11 in "
+        "slot 70; line overload 1, at worst 125% of the rating at line 4 in slot 7"
+    )
+
+
 # --- scenarios --------------------------------------------------------------------------------------------------------
 
 
@@ -165,8 +213,27 @@ def test_audit_of_a_scenario(capsys: pytest.CaptureFixture[str], tmp_path: Path)
                  "--quick", "--jobs", "1", "--json", str(file)])  # fmt: skip
     text = capsys.readouterr().out
     assert code == 0
-    assert "who gains" in text and "paying more" in text and "violations in" in text
+    assert "who gains" in text and "paying more" in text and "limit is violated in any slot" in text
     document = json.loads(file.read_bytes())
     assert document["scenario"]["rules"][0]["feasibility"]["checked"] is True
     assert "recorded" in document["reports"][0]["families"]
     assert max(len(line) for line in text.splitlines() if not line.startswith("figures")) <= 80
+
+
+def test_a_rule_that_cannot_clear_the_scenario_is_left_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Trade reduction wants equal quantities: the others are audited, and it says why it is not."""
+    file = tmp_path / "audit.json"
+    common = ["--scenario", "street5", "--days", "1", "--out", str(tmp_path / "runs")]
+    common += ["--families", "thin,unit", "--books", "1", "--quick", "--jobs", "1"]
+    assert main(["audit", "trade_reduction", "uniform_price", *common, "--json", str(file)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "note: trade_reduction is not audited in the scenario: trade_reduction, slot 0: quantities differ" in text
+    assert "uniform_price: who gains" in text and "trade_reduction: who gains" not in text
+    document = json.loads(file.read_bytes())
+    assert [a["rule"] for a in document["scenario"]["rules"]] == ["uniform_price"]
+    assert document["reports"][0]["rule"]["name"] == "trade_reduction"
+    assert document["reports"][0]["families"]["recorded"]["refused"] == 1
+    assert main(["audit", "trade_reduction", *common]) == 0
+    assert "no books were recorded, for no rule ran the scenario" in " ".join(capsys.readouterr().out.split())
+    assert main(["audit", "uniform_price", *common, "--days", "2"]) == 2
+    assert "add --overwrite to run the scenario anew" in capsys.readouterr().err

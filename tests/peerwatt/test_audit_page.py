@@ -18,9 +18,9 @@ from market.audit.report import AuditComparison
 from market.audit.run import differences
 from market.registry import Declares, make_rule
 from market.rules.uniform_price import UniformPrice
-from peerwatt.report.audit_examples import book_figure, exact
+from peerwatt.report.audit_examples import _orders_table, book_figure, exact
 from peerwatt.report.audit_figures import gain_lines, interval, people_figure, size_figure, size_lines
-from peerwatt.report.audit_page import findings, render_audit, write_audit_page
+from peerwatt.report.audit_page import _estimate_cell, findings, render_audit, write_audit_page
 from peerwatt.report.text import html
 from tests.peerwatt.test_report_page import _read, open_in_browser
 
@@ -116,6 +116,26 @@ def test_counterexample_is_a_book_with_both_utilities(document: dict[str, Any]) 
         assert f"<dd>{exact(deviation[key])} µ</dd>" in block
 
 
+def test_terms_and_classes_stand_beside_the_orders() -> None:
+    orders = [
+        {"id": "b", "agent": "b", "side": "buy", "e_wh": 2, "price_u": 7, "t": 0},
+        {"id": "s", "agent": "s", "side": "sell", "e_wh": 2, "price_u": 3, "t": 0, "attributes": {"class": "grey"}},
+    ]
+    own = {"b": {"ceiling_u": 7, "refused_classes": ["grey"]}, "s": {"floor_u": 3}}
+    markup = _orders_table({"orders": orders, "context": {"slot": 0, "backstop": "after", "terms": own}}, None)
+    assert "Own terms: b buys for no more than 7 and buys nothing of class grey; s sells for no less than 3." in markup
+    assert "<td>sells (grey)</td>" in markup
+
+
+def test_figures_without_an_interval_say_why() -> None:
+    assert "the same on every book" in str(_estimate_cell(estimate(1.0, 1.0, 1.0)).markup)
+    alone = {**estimate(1.0, n=1), "method": "too few for an interval"}
+    assert "too few for an interval" in str(_estimate_cell(alone).markup)
+    assert "[0.5 to 1.5" in str(_estimate_cell(estimate(1.0, 0.5, 1.5)).markup).replace("0.500", "0.5").replace(
+        "50]", "5"
+    )
+
+
 def test_exact_amounts_keep_their_worth() -> None:
     assert exact("1/2000") == "0.0005"
     assert exact("-3") == "\N{MINUS SIGN}3"
@@ -200,6 +220,15 @@ def test_scenario_households_and_wires(with_scenario: dict[str, Any]) -> None:
     assert "worst 1.25 at line &lt;7&gt;" in page
     assert "By equipment, mean savings are highest for PV and battery" in page, "also what the other tabs show"
     assert "tenure: tenants" in page and "equipment: PV and battery" in page
+
+
+def test_what_a_scenario_could_not_add_is_said(with_scenario: dict[str, Any]) -> None:
+    note = "trade_reduction is not audited in the scenario: quantities differ"
+    none: list[Any] = []
+    for rules in (with_scenario["scenario"]["rules"], none):
+        page = render_audit({**with_scenario, "scenario": {"rules": rules, "differences": [], "notes": [note]}})
+        section = page[page.index('<section id="scenario">') :]
+        assert f"{note}." in section[: section.index("</section>")]
 
 
 def test_privacy_and_communication(document: dict[str, Any]) -> None:

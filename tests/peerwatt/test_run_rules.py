@@ -26,80 +26,11 @@ from tests.peerwatt.districts import (
     pv,
     with_rule,
 )
+from tests.peerwatt.rule_cases import CANNOT, MORE, ONE_PER_RULE, Case, names
 
-SHARES = {"h03": "1/4", "h04": "1/4", "h07": "1/3"}
-PAIR_PRICES = {"h01": {"h03": 123_457, "h04": 98_765}}
-ONE_PER_RULE: list[tuple[str, dict[str, Any]]] = [
-    ("no_market", {}),
-    ("uniform_price", {"k": "1/2", "tie_break": "prorata"}),
-    ("pay_as_bid", {}),
-    ("pair_price", {"k": "1/3"}),
-    ("mid_market_rate", {}),
-    ("supply_demand_ratio", {}),
-    ("bill_sharing", {}),
-    ("sharing_keys", {"key": "pro_rata"}),
-    ("huang", {}),
-    ("muda", {}),
-    ("vcg", {}),
-    ("continuous_double_auction", {}),
-    ("periodic_call", {"tie_break": "prorata"}),
-    ("central_optimum", {}),
-    ("random_pairs", {}),
-    ("volume_max_matching", {}),
-    ("shapley", {}),
-    ("proportional", {}),
-    ("energy_classes", {}),
-    ("preference_price", {}),
-    ("network_charges", {"u": 10_007, "inner": "uniform_price", "buyer_share": "1/3"}),
-    ("lindistflow", {}),
-    ("operating_envelopes", {}),
-]
-MORE: list[tuple[str, dict[str, Any]]] = [
-    ("uniform_price", {"k": 0}),
-    ("uniform_price", {"k": 1, "tie_break": "random", "seed": 9}),
-    ("pay_as_bid", {"variant": "buyer_pays_bid"}),
-    ("pay_as_bid", {"redistribute": "by_volume"}),
-    ("bill_sharing", {"weights": "equal"}),
-    ("sharing_keys", {"key": "equal", "price": "free"}),
-    ("sharing_keys", {"key": "priority", "order": ["h07", "h03"], "price": "contract", "price_u": 123_456}),
-    ("sharing_keys", {"key": "static", "shares": SHARES}),
-    ("sharing_keys", {"key": "static", "shares": SHARES, "unused": "redistribute"}),
-    ("sharing_keys", {"key": "ex_ante_variable", "shares": {"h03": ["1/2", "1/3"], "h05": [0, "2/3"]},
-                      "repeat": True}),
-    ("sharing_keys", {"key": "per_pair", "shares": {"h01": {"h03": "1/2", "h04": "1/2"}}, "price": "per_pair",
-                      "pair_prices_u": PAIR_PRICES}),
-    ("muda", {"variant": "vickrey", "seed": 3}),
-    ("vcg", {"cover": "equal_fee"}),
-    ("vcg", {"cover": "redistribution"}),
-    ("continuous_double_auction", {"arrival": "random"}),
-    ("periodic_call", {"pricing": "pair_price"}),
-    ("shapley", {"exact_up_to": 4}),
-    ("proportional", {"to": "consumption"}),
-    ("energy_classes", {"premiums": {"local": 10_000}, "k": 1}),
-    ("preference_price", {"preferences": {"h03": {"agent": {"h01": 20_000}}}, "pricing": "duals"}),
-    ("network_charges", {"u": 10_007, "inner": "pair_price"}),
-    ("network_charges", {"u": 3, "inner": "continuous_double_auction"}),
-    ("network_charges", {"charge": "distance", "u": 100_000, "inner": "pay_as_bid"}),
-    ("network_charges", {"u": 5_003, "inner": "lindistflow"}),
-    ("lindistflow", {"tie_break": "random", "power_factor": 0.95, "polygon": 12}),
-    ("operating_envelopes", {"allocation": "proportional", "inner": "pair_price"}),
-    ("operating_envelopes", {"allocation": "max_total", "inner": "vcg"}),
-]  # fmt: skip
-CASES = [*ONE_PER_RULE, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)]
-CANNOT = {
-    "trade_reduction": "quantities differ",
-    "mcafee": "quantities differ",
-    "sbba": "quantities differ",
-    "vickrey": "Wh are offered",
-}
-"""Rules that cannot clear the slots of a district, with the reason they give: equal lots, one-sided requests."""
 OURS = {name: rule for name, rule in rule_classes().items() if rule.__module__.startswith("market.rules.")}
+CASES = [*ONE_PER_RULE, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)]
 ONE_PRICE = {"supply_demand_ratio", "bill_sharing", "shapley", "proportional"}
-
-
-def names(case: tuple[str, dict[str, Any]]) -> str:
-    rule, parameters = case
-    return "-".join([rule, *(str(v) for v in parameters.values() if not isinstance(v, dict | list))])
 
 
 def test_no_registered_rule_is_left_out() -> None:
@@ -116,7 +47,7 @@ def test_rules_that_cannot_clear_slots_say_why(rule: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("case", CASES, ids=names)
-def test_two_days_with_everything_in_it(case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_two_days_with_everything_in_it(case: Case, tmp_path: Path) -> None:
     rule, parameters = case
     run = peerwatt.run(with_rule(everything(one_contract=rule in ONE_PRICE), rule, **parameters), tmp_path / "run")
     assert_verified(run)
@@ -151,7 +82,7 @@ def assert_trades_are_the_ledger(run: peerwatt.Run, *, between_members: bool = T
 
 # --- the savings identity ---------------------------------------------------------------------------------------------
 
-BALANCED: list[tuple[str, dict[str, Any]]] = [
+BALANCED: list[Case] = [
     ("uniform_price", {"k": 0}),
     ("uniform_price", {"k": "1/2", "tie_break": "prorata"}),
     ("uniform_price", {"k": 1}),
@@ -213,7 +144,7 @@ FONTANA_MONTH = {
 
 
 @pytest.mark.parametrize("case", BALANCED, ids=names)
-def test_savings_are_exact_on_a_month_of_measured_homes(case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_savings_are_exact_on_a_month_of_measured_homes(case: Case, tmp_path: Path) -> None:
     rule, parameters = case
     stage = {"market": None, "market.stages": [{"rule": rule, "parameters": parameters}]}
     run = peerwatt.run("fontana", tmp_path / "run", overrides=FONTANA_MONTH | stage)
@@ -247,7 +178,7 @@ NETS = st.integers(2, 5).flatmap(
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nets=NETS, case=st.sampled_from(BALANCED), prices=st.tuples(st.integers(0, 300), st.integers(21, 300)))
 def test_savings_are_exact_for_any_profiles(
-    nets: list[list[int]], case: tuple[str, dict[str, Any]], prices: tuple[int, int], tmp_path_factory: Any
+    nets: list[list[int]], case: Case, prices: tuple[int, int], tmp_path_factory: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     feed_in, spread = prices
