@@ -132,7 +132,7 @@ def nodal_clearing(folder: Path) -> Outcome:
     _, optima = _solver_s(solver, slots)
     welfare = (found.fill_wh * book.side * book.price_u).sum(1) - found.import_wh * book.retail_u
     welfare = (welfare + found.export_wh * book.feed_in_u) / 1000
-    if not np.allclose(welfare, optima, rtol=1e-5):
+    if not np.allclose(welfare, optima, rtol=1e-4):  # whole Wh
         raise AssertionError("the rule and the solver do not agree on the optima")
     own = solver_s = float("inf")
     for _ in range(9):  # the machine varies more than the two do: best of each

@@ -102,7 +102,8 @@ def measure_rules(console: Console, file: Path | None = None) -> int:
     console
         Where the progress is shown.
     file
-        Where it is written instead of the user's cache folder.
+        Where it is written instead of the user's cache folder. Rules whose source is as it was when they were measured
+        there are not measured again.
 
     Raises
     ------
@@ -115,12 +116,14 @@ def measure_rules(console: Console, file: Path | None = None) -> int:
     from market.registry import make_rule, rule_classes
     from peerwatt.audit_command import FOUND_SOMETHING, search_for, shown_progress
 
-    entries: dict[str, Any] = {}
+    entries: dict[str, Any] = {} if file is None else dict(read_measured(file).entries)
     refuted: list[str] = []
     classes = rule_classes()
     with shown_progress(console) as progress:
         for k, (name, cls) in enumerate(classes.items()):
             progress(name, k, len(classes))
+            if name in entries:
+                continue
             rule = make_rule(name)
             report = audit(rule, books=QUICK_BOOKS, misreports=search_for(rule, quick=True))
             entries[name] = entry_of(report, cls)

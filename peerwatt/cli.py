@@ -119,7 +119,9 @@ def _add_looking(commands: _Commands) -> None:
     schema.add_argument("--out", type=Path, metavar="FILE", help="write it to a file instead")
     rules = _add_command(commands, "rules", "List the market rules, what they declare and what was measured.", _rules)
     rules.add_argument("--audit", action="store_true", help="measure each anew by a quick audit (a minute or two)")
-    rules.add_argument("--json", type=Path, metavar="FILE", help="with --audit: keep what is measured in FILE")
+    rules.add_argument(
+        "--json", type=Path, metavar="FILE", help="with --audit: keep it in FILE, and measure new sources only"
+    )
 
 
 def _positive(text: str) -> float:

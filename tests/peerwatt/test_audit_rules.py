@@ -114,8 +114,13 @@ def test_measuring_fills_the_cache_or_a_file(
     out = tmp_path / "measured.json"
     assert main(["rules", "--audit", "--json", str(out)]) == 0
     assert out.read_bytes() == audit_rules.cache_file().read_bytes()
+    monkeypatch.setattr("market.audit.run.audit", None)
+    assert main(["rules", "--audit", "--json", str(out)]) == 0, "nothing changed, so nothing is measured again"
+    assert out.read_bytes() == audit_rules.cache_file().read_bytes()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("market.registry.rule_classes", dict)
     with pytest.raises(RunError, match="cannot be written"):
-        audit_rules.measure_rules(Console(quiet=True), tmp_path)
+        audit_rules.measure_rules(Console(quiet=True), tmp_path / "folder")
 
 
 @pytest.mark.parametrize(
