@@ -196,11 +196,12 @@ class NodalProgram:
     def _general(self, cost: Float, low: Float, high: Float, row_low: Float, row_high: Float) -> Float | None:
         """(C,) the optimum [kWh] by the general solver, which is given the limits that are passed without them."""
         rows = self._dense()[0]
+        dearest = max(float(np.abs(cost).max(initial=1.0)) / 4096.0, 1.0)  # its tolerances are those of small numbers
         posed = [0]
         while True:
             m, c = len(posed), len(cost)
             found = LinearProgram(
-                cost, low, high, np.arange(m + 1) * c, np.tile(np.arange(c), m), rows[posed].ravel(),
+                cost / dearest, low, high, np.arange(m + 1) * c, np.tile(np.arange(c), m), rows[posed].ravel(),
                 row_low[posed], row_high[posed], maximise=True,
             ).solve(duals=False)  # fmt: skip
             if not found.optimal:

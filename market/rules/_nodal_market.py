@@ -81,16 +81,13 @@ class NodalMarket:
         ``none``, ``factors`` or ``quadratic``.
     polygon
         See `NodalProgram`.
-    batch
-        For many slots: worth compiled code, which finds the same.
     """
 
     def __init__(
-        self, feeder: Feeder, node: Int, tan_phi: Float, *, share_ties: bool, losses: str, polygon: int, batch: bool
+        self, feeder: Feeder, node: Int, tan_phi: Float, *, share_ties: bool, losses: str, polygon: int
     ) -> None:
         self.node, self.tan_phi, self.share_ties = node, tan_phi, share_ties
         self.losses = losses
-        self._general = losses == "none" and not batch
         self.radial = Radial(feeder)
         self.limits = self.radial.limits()
         by_slot = any(base is not None and base.ndim == 2 for base in (feeder.base_p_pu, feeder.base_q_pu))
@@ -151,7 +148,7 @@ class NodalMarket:
     def _lossless(self, book: SlotBook, limits: Limits) -> Clearing | None:
         if book.low[-2] == book.high[-2] and abs(book.low[-2] + book.low[-1]) > limits.cap_wh[0]:
             return None
-        found = self.program.solve(book, limits, general=self._general)
+        found = self.program.solve(book, limits)
         return None if found is None else self._afresh(self.program, book, limits, found)
 
     def _afresh(self, program: NodalProgram, book: SlotBook, limits: Limits, found: Optimum) -> Clearing:

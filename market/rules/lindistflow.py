@@ -117,7 +117,7 @@ class LinDistFlow(BidRule):
         return None
 
     def _market(
-        self, feeder: Feeder, node: tuple[str | None, ...], attributes: tuple[Mapping[str, Any], ...], *, batch: bool
+        self, feeder: Feeder, node: tuple[str | None, ...], attributes: tuple[Mapping[str, Any], ...]
     ) -> NodalMarket:
         tan = [tan_phi(more.get("power_factor", self.power_factor)) or 0.0 for more in attributes]
         return NodalMarket(
@@ -127,7 +127,6 @@ class LinDistFlow(BidRule):
             share_ties=self.tie_break == "prorata",
             losses=self.losses,
             polygon=self.polygon,
-            batch=batch,
         )
 
     def _priority(
@@ -143,7 +142,7 @@ class LinDistFlow(BidRule):
         """Clear one slot; see `market.registry.BidRule.clear`."""
         assert context.feeder is not None, "refused by applicable"
         by_priority = self._priority(context.slot, book.t, book.seq, book.id_rank, book.order_key)
-        market = self._market(context.feeder, book.node, book.attributes, batch=False)
+        market = self._market(context.feeder, book.node, book.attributes)
         slot = market.book(
             0,
             np.array([s if e else 0 for s, e in zip(book.side, book.e_wh, strict=True)], np.int8),
@@ -192,7 +191,7 @@ class LinDistFlow(BidRule):
         place = np.empty(n, np.int64)
         place[columns] = np.arange(n)
         at, more = tuple(node[i] for i in columns), tuple(attributes[i] for i in columns)
-        market = self._market(batch.feeder, at, more, batch=True)
+        market = self._market(batch.feeder, at, more)
         random = self.tie_break == "random"
         t, seq, rank = (column[columns].tolist() for column in (batch.t, batch.seq, batch.order_rank))
         keys = batch.keys()[columns].tolist() if random else t
