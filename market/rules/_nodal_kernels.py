@@ -3,8 +3,11 @@
 ``max p z``, ``low <= z <= high`` and ``row_low <= A z <= row_high`` with many rows of which few bind: the basis holds
 only those that do (row 0, the balance, always). It starts from the merit order of a market without limits; then what is
 violated most is put right, a row or an order in between, until nothing is. Orders that pass their limit price on the
-way change over without a pivot of their own (the long-step ratio test, A. Koberstein 2005, The Dual Simplex Method,
-section 3.1). Nothing is kept from the slot before. What fails here is left to the general solver.
+way change over without a pivot of their own (the long-step ratio test). Nothing is kept from the slot before. What
+fails here is left to the general solver.
+
+Source: A. Koberstein (2005), The Dual Simplex Method, doctoral thesis, University of Paderborn (bounded variables and
+ratio test); bases are small enough here to be inverted anew.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def merit_order(low: Float, high: Float, gain: Float, target: float, merit: Int,
         else:
             after -= gain[i] * low[i]
         left = (ahead - after) / gain[i] if infinite == 0 else np.inf
-        if high[i] > low[i] and left <= high[i]:
+        if high[i] > low[i] and left <= high[i] + FEASIBLE:
             z[i] = left
             return int(i) if left >= low[i] - FEASIBLE and left < np.inf else -1
         z[i] = high[i]

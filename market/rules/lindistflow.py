@@ -48,11 +48,14 @@ class LinDistFlow(BidRule):
     that are not unique lie within ``diagnostics["intervals"]``, in the middle where no limit binds, so that the outcome
     is then that of `uniform_price`. Line capacities count in whole Wh. Fills are whole Wh by largest remainder, prices
     are rounded to thousandths of a micro-currency per kWh and cut off at an order's limit price; where rounding would
-    leave the rent negative, both sides' prices move apart by as many thousandths as it takes. Nothing is paid where no
-    order is filled.
+    leave the rent negative, both sides' prices move apart by as many thousandths as it takes, then also those of the
+    load outside the market, then losses are rounded down. Nothing is paid where no order is filled.
 
     ``losses``: ``factors`` loses a fixed part of what a line carries, ``r |F| / v0^2`` of the lossless flows;
-    ``quadratic`` linearises ``r F^2 / v0^2`` again and again around its own flows. Either needs the retailer in the
+    ``quadratic`` loses ``r F^2 / v0^2`` of its own flows, found by linear programs in a trust region
+    (`market.rules._losses`): the optimum, unless wasting energy would pay at some node. Losses booked are those of what
+    is filled; ``diagnostics`` tell the programs solved (``loss_rounds``), how far the last one's losses were off
+    (``loss_gap_wh``) and what gain it still promised (``loss_gain_u``). Either needs the retailer in the
     book. If the load outside the market breaks a limit whatever is traded, nothing is traded and
     ``diagnostics["conflict"]`` says which limits cannot be met. With an ``ac_check`` in the context the outcome is
     checked by AC power flow; ``repair`` tightens the limits by the error and clears again, at most five times.
