@@ -12,6 +12,7 @@ from market.facade import clear, share
 from market.orders import Order, Rejection, Side
 from market.registry import BidRule, Declares, MeterRule, Rule, load_rule_file, make_rule, make_strategy, register_rule
 from market.result import BatchClearing, BatchSharing, Result, RuleInfo, Shared, Trade
+from market.terms import Terms
 
 if TYPE_CHECKING:
     from market.facade import rules
@@ -35,6 +36,7 @@ __all__ = [
     "RuleInfo",
     "Shared",
     "Side",
+    "Terms",
     "Trade",
     "clear",
     "load_rule_file",

@@ -134,6 +134,8 @@ class BidRule(Rule):
     flags: ClassVar[frozenset[str]] = frozenset()
     continuous: ClassVar[bool] = False
     surplus_to: ClassVar[str] = "operator"
+    one_sided: ClassVar[bool] = False
+    """Meets one party's request from offers: not a market of slots."""
 
     def applicable(self, book: Book, context: Context) -> str | None:
         """A reason why the rule cannot clear this book, or None."""
@@ -309,7 +311,8 @@ def rule_class(name: str) -> type[Rule]:
     if name not in known:
         broken = broken_plugins()
         blamed = [broken[name]] if name in broken else list(broken.values())
-        remedy = f"known rules: {', '.join(known)}"
+        near = difflib.get_close_matches(name, list(known), n=1)
+        remedy = (f"did you mean {near[0]}? " if near else "") + f"known rules: {', '.join(known)}"
         if blamed:
             remedy = f"mend or uninstall the package of the plug-in that failed, or choose another rule; {remedy}"
         raise MarketError("; ".join([f"there is no rule named {name!r}", *blamed]), remedy=remedy)

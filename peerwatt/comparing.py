@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import MarketError, RunError
-from peerwatt.low_tech import STATIC_KEY, TIME_OF_USE, rule_stage, static_key_overrides, time_of_use_overrides
+from core import MarketError, RunError, ScenarioError
+from peerwatt.low_tech import (
+    STATIC_KEY,
+    TIME_OF_USE,
+    rule_in_place,
+    rule_stage,
+    stands_alone,
+    static_key_overrides,
+    time_of_use_overrides,
+)
 from peerwatt.results.run import Run
 from peerwatt.running import Progress, run
 
@@ -127,6 +135,7 @@ class _Study:
         self._threads, self._power_flow, self._overwrite = threads, power_flow, overwrite
         self._progress = progress
         self._loaded: LoadedScenario = load_scenario(scenario, overrides)
+        self._said: list[str] = []
         self._arms = self._rule_arms(dict.fromkeys(rules))
         self._n_arms = len(self._arms) + 3
         self._done = 0
@@ -144,14 +153,18 @@ class _Study:
         else:
             name = f"{scenario.name}-time-of-use"
             arms[TIME_OF_USE] = self._run(Arm(TIME_OF_USE, {**rule_stage("no_market"), **tariff, "name": name}))
-        arms[STATIC_KEY] = self._run(Arm(STATIC_KEY, static_key_overrides(alone)))
-        sentences.append("The static key gives each building the share of local energy that it has in all imports.")
+        try:
+            arms[STATIC_KEY] = self._run(Arm(STATIC_KEY, static_key_overrides(alone)))
+            sentences.append("The static key gives each building the share of local energy that it has in all imports.")
+        except (MarketError, ScenarioError) as error:
+            sentences.append(f"The static key is left out: {error.message}.")
+        sentences += self._said
         if any(building.community for building in alone.static.buildings):
             sentences.append("The community battery stands idle in the low-tech arms, where it has nobody to serve.")
         for arm in self._arms:
             try:
                 arms[arm.name] = self._run(arm)
-            except MarketError as error:  # the others are still worth comparing
+            except (MarketError, ScenarioError) as error:  # the others are still worth comparing
                 sentences.append(f"The rule {arm.name} is left out: {error.message}.")
         runs, names = tuple(arms.values()), tuple(arms)
         page = _page(runs, names, self._out, sentences) if report else None
@@ -160,17 +173,24 @@ class _Study:
     def _rule_arms(self, rules: Iterable[str]) -> list[Arm]:
         """An arm for each rule, each of which must be there before anything runs."""
         from peerwatt.prepare.market import choose_rule
-        from peerwatt.scenario import load_scenario
 
+        scenario = self._loaded.scenario
         stage = self._loaded.scenario.market.stages[-1]
         arms: list[Arm] = []
         for rule in rules:
             if rule == "no_market":
                 continue
             laid: dict[str, Any] = {}  # the scenario's own rule keeps its parameters
-            if rule != stage.rule:
-                laid = rule_stage(str(Path(rule).resolve()) if rule.endswith(".py") else rule)
-            found = choose_rule(load_scenario(self._scenario, {**self._overrides, **laid}), None)
+            if rule == stage.rule:
+                found = choose_rule(self._loaded, None)
+            else:
+                found = choose_rule(self._loaded, rule)
+                laid = rule_in_place(scenario, str(Path(rule).resolve()) if rule.endswith(".py") else rule, found)
+                if stands_alone(scenario, found):
+                    words = found.name.replace("_", " ")
+                    self._said.append(
+                        f"{words} works on meters and stands alone, without the scenario's stages and levels."
+                    )
             arms.append(Arm(found.name.replace("_", " "), laid))
         return arms
 

@@ -219,4 +219,6 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled, t
         supplier_sold_wh=None if settled.suppliers is None else settled.suppliers[0],
         supplier_bought_wh=None if settled.suppliers is None else settled.suppliers[1],
         supplier_u=None if settled.suppliers is None else settled.suppliers[2],
+        contract_bought_wh=contracts.bought_wh if system.static.gross else None,
+        contract_sold_wh=contracts.sold_wh if system.static.gross else None,
     )

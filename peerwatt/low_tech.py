@@ -12,6 +12,7 @@ from peerwatt.results.run import Run
 from peerwatt.results.static import slot_grid
 
 if TYPE_CHECKING:
+    from market.registry import Rule
     from peerwatt.scenario.models import ContractTerms, Scenario, Tariff
     from peerwatt.system import Float
 
@@ -28,6 +29,25 @@ DEPTHS = (1.0, 0.5, 0.25)
 """Parts of that difference which are tried until no price lies below what feeding in pays."""
 
 SHARE_DIGITS = 6
+
+
+def rule_in_place(scenario: Scenario, name: str, rule: Rule) -> dict[str, Any]:
+    """Overrides that put another rule in the place of the scenario's: the last stage's, all else as it is.
+
+    A rule on meters cannot follow other stages nor work in nested levels: it stands alone.
+    """
+    *ahead, last = (stage.model_dump(mode="json", exclude_none=True) for stage in scenario.market.stages)
+    if rule.meter_based:
+        return {"market.stages": [{"name": last["name"], "rule": name}], "market.levels": []}
+    kept = {key: value for key, value in last.items() if key not in ("rule", "parameters", "rounds")}
+    if getattr(rule, "continuous", False):
+        kept["rounds"] = last["rounds"]
+    return {"market.stages": [*ahead, {**kept, "rule": name}]}
+
+
+def stands_alone(scenario: Scenario, rule: Rule) -> bool:
+    """Whether `rule_in_place` takes stages or levels away."""
+    return rule.meter_based and (len(scenario.market.stages) > 1 or bool(scenario.market.levels))
 
 
 def rule_stage(name: str, **parameters: Any) -> dict[str, Any]:

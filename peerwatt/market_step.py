@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from market.result import BatchSharing
 
 
+NO_MARKET = "no_market"
+
+
 def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window: Window, rounds: int = 1) -> BookBatch:
     """One order per building and slot: the planned net, priced by the building's strategy, ``rounds`` times."""
     quotes = np.stack([
@@ -196,6 +199,8 @@ class _Common(TypedDict):
 
 def _residual_rule(system: System, prices: Prices) -> ResidualRule:
     settlement = system.scenario.settlement
+    if system.market.rule.name == NO_MARKET:  # everybody with the own retailer: nothing is contracted to deviate from
+        return ResidualRule()
     return ResidualRule(
         mode=settlement.residuals,
         long_u=None if prices.imbalance_u is None else prices.imbalance_u[:, None],

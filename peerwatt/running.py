@@ -100,15 +100,15 @@ def run(
 
 def _loaded(scenario: str | Path | Mapping[str, Any], overrides: dict[str, Any], rule: object) -> LoadedScenario:
     """The scenario with the other rule written into it, so that the resolved scenario says what was run."""
+    from peerwatt.low_tech import rule_in_place
+    from peerwatt.prepare.market import choose_rule
     from peerwatt.scenario import load_scenario
 
     loaded = load_scenario(scenario, overrides)
-    *ahead, stage = loaded.scenario.market.stages
-    if not isinstance(rule, str) or rule == stage.rule:
+    if not isinstance(rule, str) or rule == loaded.scenario.market.stages[-1].rule:
         return loaded
     name = str(Path(rule).resolve()) if rule.endswith(".py") else rule
-    kept = [earlier.model_dump(mode="json", exclude_none=True) for earlier in ahead]
-    overrides["market.stages"] = [*kept, {"name": stage.name, "rule": name}]
+    overrides |= rule_in_place(loaded.scenario, name, choose_rule(loaded, rule))
     return load_scenario(scenario, overrides)
 
 

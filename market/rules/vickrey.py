@@ -34,6 +34,7 @@ class Vickrey(BidRule):
 
     name: ClassVar[str] = "vickrey"
     summary: ClassVar[str] = "one-sided: winners are paid, or pay, what they displace"
+    one_sided: ClassVar[bool] = True
     section: ClassVar[str] = "2.8"
     source: ClassVar[str] = "Vickrey 1961"
     declares: ClassVar[Declares] = Declares(

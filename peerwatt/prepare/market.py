@@ -45,7 +45,13 @@ def stage_rule(loaded: LoadedScenario, i: int) -> Rule:
     """The rule of stage ``i`` with its parameters; ScenarioError with the place if it is wrong."""
     stage = loaded.scenario.market.stages[i]
     try:
-        return make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
+        rule = make_rule(_from_file(stage.rule, loaded.base_dir), stage.parameters)
+        if getattr(rule, "one_sided", False):
+            raise MarketError(
+                f"{rule.name} meets one party's request from offers and is no market of slots",
+                remedy="call it with market.clear, or choose a rule for buyers and sellers",
+            )
+        return rule
     except MarketError as error:
         place = ("market", "stages", i, *_place(error.message, stage.parameters))
         raise loaded.error(place, error.message, error.remedy) from error

@@ -103,7 +103,7 @@ def prepare(
         wires=wires,
         origins=origin_setup(scenario, buildings, storage, id_rank),
         carbon_column=profiles.index_of(CARBON) if scenario.carbon.grid is not None else -1,
-        static=run_static(loaded, expanded, grid, chosen, wires, profiles),
+        static=run_static(loaded, expanded, grid, chosen, wires, profiles, market.ahead),
     )
     return market_wires(ready, (*(stage.rule for stage in market.ahead), chosen))
 

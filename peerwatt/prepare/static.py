@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from peerwatt.scenario import data_files, scenario_digest
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, PvAsset
 from peerwatt.scenario.expansion import is_community
 from peerwatt.scenario.models import Building, Scenario
-from peerwatt.system import Wires
+from peerwatt.system import StageSetup, Wires
 
 if TYPE_CHECKING:
     from grid.profiles import ProfileTable
@@ -38,9 +38,11 @@ def run_static(
     rule: Rule,
     wires: Wires | None,
     profiles: ProfileTable,
+    ahead: tuple[StageSetup, ...] = (),
 ) -> RunStatic:
-    """Gather the run's unchanging facts."""
+    """Gather the run's unchanging facts; ``ahead`` are the stages before that of ``rule``."""
     scenario = loaded.scenario
+    rules = (*((stage.name, stage.rule) for stage in ahead), (scenario.market.stages[-1].name, rule))
     parameters = rule_parameters(rule)
     notices = dict.fromkeys(profiles.notices)
     if wires is not None:
@@ -64,13 +66,15 @@ def run_static(
         buses=() if wires is None else bus_infos(wires, scenario),
         branches=() if wires is None else branch_infos(wires, scenario),
         notices=tuple(notices),
-        remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, rule, wires, profiles)),
+        remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, _unpaired(scenario, rules), wires, profiles)),
         options={
             "doubts": [r for r in profiles.remarks() if CHECK_UNIT in r],
             "power_flow": "none" if wires is None else wires.engine,
             "network": scenario.network.source,
             "origins": list(origin_names(scenario)),
             "deals": list(deal_names(scenario)),
+            "stages": [{"name": name, "rule": r.name, "pairs": r.pairs} for name, r in rules],
+            "backstop": scenario.market.backstop,
             "suppliers": list(supplier_names(scenario, expanded.buildings)),
             "standing_contracts": [
                 {"id": c.id, "seller": c.seller, "buyer": c.buyer} for c in scenario.standing_contracts
@@ -144,8 +148,22 @@ def building_info(building: Building, wires: Wires | None, index: int) -> Buildi
     )
 
 
+def _unpaired(scenario: Scenario, rules: Sequence[tuple[str, Rule]]) -> tuple[str, ...]:
+    """Rules whose flows between buildings are an attribution; none where the rule of the last stage has pairs.
+
+    Where standing contracts are all there is, they say who supplies whom.
+    """
+    if rules[-1][1].pairs or (scenario.standing_contracts and all(r.name == "no_market" for _, r in rules)):
+        return ()
+    return tuple(dict.fromkeys(r.name for _, r in rules if not r.pairs))
+
+
 def _remarks(
-    buildings: tuple[Building, ...], grid: SlotGrid, rule: Rule, wires: Wires | None, profiles: ProfileTable
+    buildings: tuple[Building, ...],
+    grid: SlotGrid,
+    unpaired: tuple[str, ...],
+    wires: Wires | None,
+    profiles: ProfileTable,
 ) -> tuple[str, ...]:
     said: list[str] = []
     if grid.length_s >= HOUR_S:
@@ -153,9 +171,10 @@ def _remarks(
             "Slots of an hour or more flatter sharing: within an hour generation and consumption that never met are "
             "counted as matched, so self-consumption comes out higher than with quarter hours."
         )
-    if not rule.pairs:
+    if unpaired:
+        which = f"rule {unpaired[0]} does" if len(unpaired) == 1 else f"rules {' and '.join(unpaired)} do"
         said.append(
-            f"The rule {rule.name} does not say who supplies whom: flows between buildings are an attribution, each "
+            f"The {which} not say who supplies whom: flows between buildings are an attribution, each "
             "buyer's purchases spread over the sellers of the slot in proportion to what they sold."
         )
     if wires is not None:

@@ -35,6 +35,9 @@ V_LOW_PU, V_BIN_PU, V_BINS = 0.5, 0.001, 1000
 LOADING_BIN, LOADING_BINS = 0.01, 300
 """Loading histogram: bin i covers ``i * 0.01`` and the next 0.01 of rated load; the last bin takes the rest."""
 
+CONTRACT_FIELDS = ("contract", "in_book", "residual")
+"""``month_<field>_bought_wh`` and ``_sold_wh``, where ``RunStatic.gross``."""
+
 _MICRO = 1e6
 
 
@@ -127,8 +130,21 @@ class Accumulator:
         for month, part in calendar.segments():
             self.values["month_retail_bought_wh"][month] += np.maximum(residual[part], 0).sum(axis=0)
             self.values["month_retail_sold_wh"][month] += np.maximum(-residual[part], 0).sum(axis=0)
+        self._add_contracts(record, calendar)
         self.values["active_slots"] += record.active.sum(axis=0)
         self.values["n_trades"] += len(record.trades.slot)
+
+    def _add_contracts(self, record: WindowRecord, calendar: Calendar) -> None:
+        bought, sold = record.contract_bought_wh, record.contract_sold_wh
+        if bought is None or sold is None:
+            return
+        in_book = (bought - sold) - (record.bought_wh - record.sold_wh)
+        residual = (record.import_wh - record.export_wh) - (bought - sold)
+        both = ((bought, sold), *((np.maximum(net, 0), np.maximum(-net, 0)) for net in (in_book, residual)))
+        for name, columns in zip(CONTRACT_FIELDS, both, strict=True):
+            for way, column in zip(("bought", "sold"), columns, strict=True):
+                for month, part in calendar.segments():
+                    self.values[f"month_{name}_{way}_wh"][month] += column[part].sum(axis=0)
 
     def _add_money(self, record: WindowRecord, calendar: Calendar) -> None:
         v, n = self.values, len(self.static.buildings)
@@ -220,7 +236,7 @@ class Accumulator:
 
     def _add_attribution(self, record: WindowRecord) -> None:
         v, n = self.values, len(self.static.buildings)
-        if self.static.pairs:
+        if self.static.traced:
             trades = record.trades
             pair = (trades.buyer >= 0) & (trades.seller >= 0)
             cell = trades.seller[pair] * n + trades.buyer[pair]
@@ -302,6 +318,8 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
     integer |= {f"month_{name}": (months,) for name in ("drawn_wh", "fed_wh", "loss_wh", "local_wh")}
     by_building = ("retail_bought_wh", "retail_sold_wh", "baseline_u", "purchase_u", "sale_u")
     integer |= {f"month_{name}": (months, b) for name in by_building}
+    if static.gross:
+        integer |= {f"month_{name}_{way}_wh": (months, b) for name in CONTRACT_FIELDS for way in ("bought", "sold")}
     if static.suppliers:
         k = len(static.suppliers)
         integer |= {name: (k + (name == "supplier_u"),) for name in SUPPLIER_FIELDS}

@@ -33,6 +33,7 @@ _SLOT_FIELDS = ("price_num", "price_den", "loss_wh", "exchange_wh")
 _GRID_FIELDS = ("v_pu", "branch_loading", "branch_p_kw", "losses_kw", "slack_p_kw", "carbon_kg_per_kwh")
 _ORIGIN_FIELDS = ("origin_wh", "origin_ways_wh", "certificates_wh")
 _STANDING_FIELDS = ("standing_wh", "standing_u")
+_CONTRACT_FIELDS = ("contract_bought_wh", "contract_sold_wh")
 _SUPPLIER_FIELDS = {"supplier_sold_wh": 0, "supplier_bought_wh": 0, "supplier_u": 1}
 """Columns beyond one per supplier."""
 _ROWS_PER_CHUNK = 250_000
@@ -129,6 +130,11 @@ def check_record(record: WindowRecord, static: RunStatic, next_slot: int) -> Win
         if (column is None) != (not static.standing):
             raise RunError(f"{name} does not fit the run's {len(static.standing)} standing contracts")
         values[name] = None if column is None else _int(name, column, (n, len(static.standing)))
+    for name in _CONTRACT_FIELDS:
+        column = getattr(record, name)
+        if (column is None) == static.gross:
+            raise RunError(f"{name} is {'missing' if static.gross else 'given'}, unlike the run's market")
+        values[name] = None if column is None else _int(name, column, (n, n_buildings))
     for name, more in _SUPPLIER_FIELDS.items():
         column, width = getattr(record, name), len(static.suppliers)
         if (column is None) != (not width):

@@ -92,6 +92,8 @@ class WindowRecord:
     supplier_bought_wh: Int | None = None  # (S, K)
     supplier_u: Int | None = None  # (S, K + 1) of the retailer's account; the last column is no one supplier's
     certificates_wh: Int | None = None  # (S, 8, O) the district's certificates, rows as CERTIFICATE_ROWS
+    contract_bought_wh: Int | None = None  # (S, B) all contracts, the retailer's in the book and what was sold on too
+    contract_sold_wh: Int | None = None  # (S, B); None: they are bought_wh and sold_wh (RunStatic.gross)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,39 @@ class RunStatic:
         """Where trades come from: stages of the market with their levels, standing contracts."""
         names = self.options.get("deals", ("spot",))
         return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ("spot",)
+
+    @property
+    def stages(self) -> tuple[tuple[str, str, bool], ...]:
+        """Stages of the market, the last one last: name, rule, whether the rule says who trades with whom."""
+        listed = self.options.get("stages", ())
+        rows = listed if isinstance(listed, list | tuple) else ()
+        found = tuple((str(row["name"]), str(row["rule"]), bool(row["pairs"])) for row in rows)
+        return found or (("spot", self.rule, self.pairs),)
+
+    @property
+    def in_book(self) -> bool:
+        """Whether the retailer stands in the book."""
+        return self.options.get("backstop") == "in_book"
+
+    @property
+    def gross(self) -> bool:
+        """Whether contracts can be more than what neighbours delivered in the end: records then have both."""
+        return self.in_book or len(self.stages) > 1 or bool(self.standing)
+
+    @property
+    def traced(self) -> bool:
+        """Whether who supplied whom is told by trades: by the rule's pairs, or there are standing contracts only."""
+        return self.pairs or (bool(self.standing) and all(rule == "no_market" for _, rule, _ in self.stages))
+
+    @property
+    def rule_words(self) -> str:
+        """The rule in words, with those of earlier stages: ``uniform price, after day-ahead (pair price)``."""
+        *ahead, (_, last, _) = ((name, rule.replace("_", " "), pairs) for name, rule, pairs in self.stages)
+        before = [f"{name} ({rule})" for name, rule, _ in ahead]
+        if not before:
+            return last
+        listed = " and ".join([", ".join(before[:-1]), before[-1]] if before[1:] else before)
+        return f"{last}, after {listed}"
 
     @property
     def suppliers(self) -> tuple[str, ...]:

@@ -153,3 +153,35 @@ def test_continuous_sessions_do_not_depend_on_windows() -> None:
 def test_rounds_need_a_continuous_rule() -> None:
     with pytest.raises(ScenarioError, match="takes one quote"):
         prepare(load_scenario(staged({"stages": [{"rule": "uniform_price", "rounds": 3}]})))
+
+
+def test_without_a_market_everybody_pays_its_own_tariff_whatever_imbalance_costs(tmp_path: Path) -> None:
+    prices = {"residuals": "imbalance_dual", "imbalance_price": {"flat_per_kwh": 0.05},
+              "imbalance_price_short": {"flat_per_kwh": 0.5}}  # fmt: skip
+    run = peerwatt.run(staged({"stages": [{"rule": "no_market"}]}, settlement=prices), tmp_path / "run")
+    assert_verified(run)
+    assert run.summary["money"]["savings_u"] == 0
+
+
+def test_a_comparison_keeps_stages_and_levels(tmp_path: Path) -> None:
+    levels = [{"name": "street", "by": "groups", "groups": {"north": ["a", "b"], "south": ["c", "d"]}},
+              {"name": "district", "charge_per_kwh": 0.02}]  # fmt: skip
+    scenario = staged({"stages": THREE_STAGES, "levels": levels, "forecast": NOISE})
+    study = peerwatt.compare(scenario, tmp_path / "out", rules=["pay_as_bid", "mid_market_rate"], report=False)
+    runs = dict(zip(study.names, study.runs, strict=True))
+    assert {d.split(", ")[0] for d in runs["pay as bid"].table("trades").deal} == {"day-ahead", "intraday", "spot"}
+    assert set(runs["mid market rate"].table("trades").deal) == {"spot"}
+    assert any("mid market rate" in s and "stands alone" in s for s in study.sentences)
+
+
+def test_a_term_that_the_static_key_cannot_keep_leaves_that_arm_out(tmp_path: Path) -> None:
+    scenario = staged({})
+    scenario["buildings"][0]["terms"] = {"floor_per_kwh": 0.1}
+    study = peerwatt.compare(scenario, tmp_path / "out", rules=["uniform_price", "mid_market_rate"], report=False)
+    assert study.names == ("no market", "time-of-use tariff", "uniform price")
+    assert sum("left out" in s for s in study.sentences) == 2
+
+
+def test_a_rule_for_one_partys_request_is_no_stage() -> None:
+    with pytest.raises(ScenarioError, match="no market of slots"):
+        prepare(load_scenario(staged({"stages": [{"rule": "vickrey"}]})))
