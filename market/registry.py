@@ -70,8 +70,9 @@ class Declares:
 
     ``budget``: ``strong`` operator surplus 0, ``weak`` >= 0, ``deficit`` <= 0, ``none`` no claim. ``ir``: nobody is
     worse off (bids: utility >= 0; meters: bill <= stand-alone). ``efficient``: reaches W*. ``truthful_price``,
-    ``truthful_quantity``: no agent gains by misreporting it. ``scales``: multiplying all energies by a whole number
-    keeps prices and multiplies volume. ``reveals``: what becomes known to whom.
+    ``truthful_quantity``: no agent gains by misreporting it (by taking more than it needs only at prices of zero or
+    more). ``scales``: multiplying all energies by a whole number keeps prices and multiplies volume. ``reveals``: what
+    becomes known to whom.
 
     Of a rule on orders every slot of a run is held against ``budget`` and ``ir`` (`market.promises`).
     `market.testing.check_rule` tries ``budget`` and ``ir`` of every rule, and of rules on orders ``scales``,

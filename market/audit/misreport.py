@@ -5,6 +5,8 @@ thousands of versions in one call. Utilities are exact: whole numerators over ea
 
 An agent's utility values the energy it ends up with at its TRUE limits: what a buyer gets beyond its need is worth
 nothing to it; what a seller cannot deliver makes the report infeasible, or costs the imbalance price if there is one.
+Where a limit of the book is negative, energy is a burden somebody pays to be rid of: then a buyer cannot make what it
+does not need vanish for nothing, and a report that leaves it with such energy is infeasible too.
 """
 
 from __future__ import annotations
@@ -403,6 +405,8 @@ def utility_numerators(
     if imbalance_u is not None:
         value = value - lacking.astype(wide) * imbalance_u
     feasible = np.ones(len(at), np.bool_) if imbalance_u is not None else lacking == 0
+    if any(o.price_u < 0 for o in book.orders):
+        feasible &= got <= sum(e for _, e in needs)
     paid = result.pay_num[np.ix_(at, columns)].astype(wide).sum(axis=1)
     return value * result.pay_den[at].astype(wide) - 1000 * paid, feasible
 

@@ -187,13 +187,19 @@ def sankey(data: ReportData) -> Figure:
     plan: Spec = {"height": max(320, 60 + 30 * max(n_left, len(labels) - n_left))}
     text = _sankey_text(data, flows)
     note = "Left: suppliers; right: buyers; width: energy over the whole span. Flows below 0.02 % are left out."
-    if not data.static.pairs:
+    if not data.static.traced:
         note = (
-            f"An attribution, not a record: the rule {label(data.static.rule)} has no pairs. In each slot, every "
+            f"An attribution, not a record: the {_unpaired(data)} no pairs. In each slot, every "
             "buyer's local energy is spread over the suppliers in proportion to what they delivered. " + note
         )
-    heading = title if data.static.pairs else f"{title} (attribution)"
+    heading = title if data.static.traced else f"{title} (attribution)"
     return Figure(id_, heading, text, (Panel("", {"data": [trace], "layout": plan}),), note=note)
+
+
+def _unpaired(data: ReportData) -> str:
+    """``rule uniform price has``: the stages' rules without pairs."""
+    names = list(dict.fromkeys(label(rule) for _, rule, pairs in data.static.stages if not pairs))
+    return f"rule {names[0]} has" if len(names) == 1 else f"rules {' and '.join(names)} have"
 
 
 def _grouping(kept: list[int], values: Floats) -> tuple[Ints, int]:

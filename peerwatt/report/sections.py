@@ -39,7 +39,7 @@ def header_facts(data: ReportData) -> list[tuple[str, str]]:
     """Names and values below the title: rule, span, network, seed, run id."""
     s = data.static
     facts = [
-        ("Market rule", label(s.rule) + _parameters(s.rule, s.rule_parameters)),
+        ("Market rule", s.rule_words.replace(label(s.rule), label(s.rule) + _parameters(s.rule, s.rule_parameters), 1)),
         ("Span", f"{data.span} ({count(data.grid.n, 'slot')} of {plain(data.grid.length_s / 60)} min)"),
         ("Times", f"local, {s.zone}"),
         ("Buildings", _buildings(data)),
@@ -98,7 +98,7 @@ def lead(data: ReportData) -> str:
     """What the page shows, in two sentences."""
     s = data.static
     what = count(len(s.buildings), "building")
-    how = "without a market" if s.rule == "no_market" else f"trading under the rule {label(s.rule)}"
+    how = "without a market" if s.rule == "no_market" else f"trading under the rule {s.rule_words}"
     text = f"{what} {how}, {data.span}."
     savings = data.summary["money"]["savings"]
     if s.rule == "no_market":

@@ -18,6 +18,7 @@ from core import RunError, round_half_even
 from peerwatt.results import layout
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.statement_page import PAGE
+from peerwatt.results.statements_market import gross_entries, market_names, neighbour_sentence, parts_sentence
 from peerwatt.results.statements_origin import origin_tables
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ Ints = NDArray[np.int64]
 
 _MICRO = 1_000_000
 _MOST_NEIGHBOURS = 40
-_ATTRIBUTION = (
-    "An attribution: the rule has no pairs, so the local purchases of each slot are shared over its sellers in "
-    "proportion to what they sold."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +138,7 @@ class _Maker:
     def __init__(self, run: Run) -> None:
         self.static: RunStatic = run.static
         self.values = run.aggregates
+        self.gross = self.static.gross and "month_contract_bought_wh" in self.values
         self.months = [str(month) for month in self.values["months"]]
         self.bills = run.table("bills") if "bills" in run.tables else None
         self.savings = run.summary["buildings"]
@@ -163,7 +161,7 @@ class _Maker:
     def _intro(self, building: BuildingInfo) -> tuple[str, ...]:
         block, unit = self.savings[building.id], self.static.currency
         cost, before, saved = block["cost_u"], block["baseline_u"], block["savings_u"]
-        market = f"Market: {self.static.title or self.static.name}; rule: {self.static.rule.replace('_', ' ')}."
+        market = f"Market: {self.static.title or self.static.name}; rule: {self.static.rule_words}."
         if building.community:
             made = f"made a profit of {_money(saved)}" if saved >= 0 else f"made a loss of {_money(-saved)}"
             return (f"The community battery {made} {unit} against no market.", market)
@@ -193,10 +191,11 @@ class _Maker:
         return Section("Your bill", sentence, header, rows, total)
 
     def _bill_columns(self, i: int) -> dict[str, Ints]:
+        bought, sold = market_names(self.static)
         if self.bills is None:
             posted = -self.values["month_posting_u"][:, :, i]
             kind = dict(zip(LEDGER_KINDS, posted.T, strict=True))
-            local = "Shared pool" if self.pool_only else "Neighbours"
+            local = "Shared pool" if self.pool_only else "Market" if "market" in bought else "Neighbours"
             columns = {
                 local: kind["contract"], "Retailer": kind["residual"], "Network": kind["network"],
                 "Taxes and levies": kind["levies"],
@@ -207,7 +206,8 @@ class _Maker:
         else:
             own = self._own_bills(i)
             columns = {
-                "From neighbours": own("local_bought_u"), "To neighbours": own("local_sold_u"),
+                bought.replace("Bought from", "From"): own("local_bought_u"),
+                sold.replace("Sold to", "To"): own("local_sold_u"),
                 "From retailer": own("retail_bought_u"), "To retailer": own("retail_sold_u"),
                 "Network": own("network_u"), "Taxes and levies": own("levies_u"),
             }  # fmt: skip
@@ -242,13 +242,16 @@ class _Maker:
             kind = dict(zip(LEDGER_KINDS, -self.values["month_posting_u"][:, :, i].sum(axis=0), strict=True))
             paid = {"local_bought": int(self.values["month_purchase_u"][:, i].sum()),
                     "local_sold": -int(self.values["month_sale_u"][:, i].sum())}  # fmt: skip
-            one_way = not (wh["retail_bought"] and wh["retail_sold"])
-            if one_way:
-                paid["retail_bought" if wh["retail_bought"] else "retail_sold"] = int(kind["residual"])
+            rest = [int(self.values[f"month_{'residual' if self.gross else 'retail'}_{way}_wh"][:, i].sum())
+                    for way in ("bought", "sold")]  # fmt: skip
+            if not all(rest):
+                paid["retail_bought" if rest[0] else "retail_sold"] = int(kind["residual"])
         entries: list[tuple[str, int, int | None]]
         if self.pool_only and self.bills is None:
             entries = [("Bought from the shared pool", wh["import"], paid["local_bought"]),
                        ("Sold to the shared pool", wh["export"], paid["local_sold"])]  # fmt: skip
+        elif self.gross:
+            entries = gross_entries(self.static, self.values, i, paid, by_role=self.bills is not None)
         else:
             entries = [("Bought from neighbours", wh["bought"], paid["local_bought"]),
                        ("Sold to neighbours", wh["sold"], paid["local_sold"]),
@@ -256,10 +259,17 @@ class _Maker:
                        ("Sold to the retailer", wh["retail_sold"], paid.get("retail_sold"))]  # fmt: skip
         unit = self.static.currency
         rows = tuple(
-            (name, _kwh(e_wh), "" if u is None else _money(u), _price(u, e_wh, sale=name.startswith("Sold")))
+            (
+                name,
+                _kwh(e_wh),
+                "" if u is None else _money(u),
+                _price(None if name.startswith("Traded") else u, e_wh, sale=name.startswith("Sold")),
+            )
             for name, e_wh, u in entries
         )
         sentence = "Your energy and its average price before network charges and taxes."
+        if self.gross and (parts := parts_sentence(self.static, self.values, i)):
+            sentence = f"{sentence} {parts}"
         return Section("Your energy", sentence, ("", "Energy [kWh]", f"Amount [{unit}]", f"Price [{unit}/kWh]"), rows)
 
     def _standing(self, i: int) -> list[Section]:
@@ -278,16 +288,15 @@ class _Maker:
         if not rows:
             return []
         sentence = (
-            "Settled before the market, at their own price. These lines are part of what you bought from and sold to "
-            "neighbours above."
+            "Settled before the market, at their own price. These lines are part of what you bought and sold above."
         )
         header = ("Contract", "Energy [kWh]", f"Amount [{unit}]", f"Price [{unit}/kWh]")
         return [Section("Your standing contracts", sentence, header, tuple(rows))]
 
     def _neighbours(self, i: int) -> list[Section]:
-        """Who delivered to and bought from the building: exact where the rule has pairs, else an attribution."""
+        """Who delivered to and bought from the building: exact where trades have pairs, else an attribution."""
         flow = self.values["attribution_wh"]
-        money = self.values["attribution_u"] if self.static.pairs else None
+        money = self.values["attribution_u"] if self.static.traced else None
         sections = []
         for heading, wh, u in (
             ("Who delivered to you", flow[:, i], None if money is None else money[:, i]),
@@ -296,9 +305,7 @@ class _Maker:
             order = [int(j) for j in np.argsort(-wh, kind="stable") if wh[j] > 0]
             if not order:
                 continue
-            sentence = "As traded, neighbour by neighbour."
-            if money is None:
-                sentence = _ATTRIBUTION
+            sentence = neighbour_sentence(self.static)
             rows = [self._neighbour(self.static.buildings[j].id, float(wh[j]), None if u is None else int(u[j]))
                     for j in order[:_MOST_NEIGHBOURS]]  # fmt: skip
             rest = order[_MOST_NEIGHBOURS:]

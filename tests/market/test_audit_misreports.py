@@ -168,3 +168,15 @@ def test_search_of_one_kind() -> None:
     assert Search().kinds == ("price", "quantity", "split")
     assert [Search(identity=True).only(k).kinds for k in KINDS] == [(k,) for k in KINDS]
     assert not np.any(versions(BOOK, "price", Search()).e_second)
+
+
+def test_energy_nobody_needs_cannot_vanish_where_it_has_a_negative_price() -> None:
+    """VCG pays a buyer to take more than it needs once limits are negative; at prices of zero or more it never does."""
+    rows = [("s", Side.SELL, 3, -5), ("b2", Side.BUY, 3, -1), ("b1", Side.BUY, 1, 2)]
+    orders = tuple(Order(order_id=n, agent_id=n, side=side, e_wh=e, price_u=p) for n, side, e, p in rows)
+    book = AuditBook(family="hand", index=0, orders=orders, context=Context(), tariff=(10, 0))
+    rule = make_rule("vcg")
+    assert isinstance(rule, BidRule)
+    found = search_book(rule, book, "quantity", Search())
+    assert found.infeasible > 0
+    assert not any(found.gains_u.values())
