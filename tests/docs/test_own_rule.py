@@ -17,6 +17,8 @@ from market import Order, Side, clear, load_rule_file, registry
 from market.testing import check_rule
 from tests.docs.pages import FENCE, ROOT
 
+pytestmark = pytest.mark.slow  # the page's own commands, each a process that starts anew
+
 PAGE = ROOT / "docs" / "own-rule.md"
 CUT = (
     ("--quick", "--quick --books 1"),
@@ -172,7 +174,6 @@ def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(quick: Followed, tmp_
             check_rule(load_rule_file(tmp_path / "posted_price.py")[0], price_u=int(kit))
 
 
-@pytest.mark.slow
 def test_every_number_the_page_shows_is_printed(tmp_path: Path) -> None:
     done = follow_guide(tmp_path, cut=False)
     for output, shown in done.shown:
@@ -183,7 +184,6 @@ def test_every_number_the_page_shows_is_printed(tmp_path: Path) -> None:
     assert not missing_lines(done.commands[0][2], excerpt.partition("\n")[2], numbers=True), "the README shows the same"
 
 
-@pytest.mark.slow
 def test_an_installed_package_makes_the_rule_known(quick: Followed, tmp_path: Path) -> None:
     for name in ("posted_price.py", "pyproject.toml"):
         (tmp_path / name).write_bytes((quick.folder / name).read_bytes())

@@ -11,6 +11,7 @@ from market.registry import rule_classes
 from tests.docs.pages import ROOT, blocks_of, follow
 
 
+@pytest.mark.slow
 def test_every_block_of_the_readme_runs(tmp_path: Path) -> None:
     activate = tmp_path / ".venv" / "bin" / "activate"
     activate.parent.mkdir(parents=True)

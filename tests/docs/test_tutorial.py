@@ -14,6 +14,8 @@ import pytest
 import peerwatt
 from tests.docs.pages import ROOT, follow
 
+pytestmark = pytest.mark.slow
+
 BERLIN = ZoneInfo("Europe/Berlin")
 FEED_IN_U = 80_000
 

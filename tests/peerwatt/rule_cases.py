@@ -68,7 +68,7 @@ CANNOT = {
     "trade_reduction": "quantities differ",
     "mcafee": "quantities differ",
     "sbba": "quantities differ",
-    "vickrey": "Wh are offered",
+    "vickrey": "no market of slots",
 }
 """Rules that cannot clear the slots of a district, with the reason they give: equal lots, one-sided requests."""
 
