@@ -35,7 +35,7 @@ from peerwatt.report.page import Cell, Section, figure_html, list_html, page_htm
 from peerwatt.report.paired import pairs_table
 from peerwatt.report.palette import GREY, KINDS, with_alpha
 from peerwatt.report.text import NOTHING, count, html, label, listing, money, number, plain, settings
-from peerwatt.report.uncertainty import over_buildings
+from peerwatt.report.uncertainty import enough_seeds, over_buildings
 from peerwatt.report.wording import NOT_STATED, household_kind, practically_nothing, profit_or_loss
 from peerwatt.results import Run
 from peerwatt.results.record import BuildingInfo, RunStatic
@@ -133,6 +133,11 @@ def _sure_html(summaries: Sequence[Summary], arms: Sequence[str], currency: str)
         "over buildings. The interval says how far the mean may be off for buildings like these; it says nothing of "
         "other years or other draws, which a comparison over seeds (compare --seeds) does."
     )
+    if pairs and pairs[0].n < enough_seeds(len(pairs)):
+        words += (
+            f" With {pairs[0].n} buildings no test among {len(pairs)} pairs can reach the 5 % level, however clear the "
+            "difference; intervals, which are each for one pair alone, and effect sizes stand."
+        )
     return f"<p>{words}</p>{pairs_table([(None, p) for p in pairs], currency)}"
 
 

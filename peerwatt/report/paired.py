@@ -8,7 +8,7 @@ from core.statistics import PairedDifference
 from peerwatt.report.comparison import Kpi, Summary, reference_of
 from peerwatt.report.page import Cell, table_html
 from peerwatt.report.text import MINUS, NOTHING, money
-from peerwatt.report.uncertainty import effect_words, over_buildings
+from peerwatt.report.uncertainty import effect_words, enough_seeds, over_buildings
 
 
 def pairs_table(
@@ -34,6 +34,8 @@ def pairs_table(
         "Paired differences: Wilcoxon's signed-rank test, p corrected by Holm per figure; Cohen's d_z; matched pairs."
     )
     right = [False, False, True, True, True, True, False, True]
+    if not any(label for label, _ in pairs):  # one figure alone needs no column for its name
+        heads, right, rows = heads[1:], right[1:], [row[1:] for row in rows]
     return f'<div class="box">{table_html(caption, heads, rows, right)}</div>'
 
 
@@ -52,7 +54,8 @@ def reference_sentences(summaries: Sequence[Summary], arms: Sequence[str]) -> li
     """One sentence for each arm against the reference: what a building pays more or less, and how sure that is."""
     reference, currency = arms[reference_of(summaries)], str(summaries[0]["run"]["currency"])
     said = []
-    for pair in over_buildings(summaries, arms):
+    pairs = over_buildings(summaries, arms)
+    for pair in pairs:
         d = pair.difference
         if reference not in (pair.first, pair.second) or d.value is None:
             continue
@@ -62,12 +65,10 @@ def reference_sentences(summaries: Sequence[Summary], arms: Sequence[str]) -> li
         if d.low is not None and d.high is not None:
             low, high = sorted((flip * d.low, flip * d.high))
             words += f" [{money(low, currency, signed=True)} to {money(high, currency, signed=True)}]"
-        if pair.p is not None:
-            words += (
-                f", p {p_words(pair.p_holm)}"
-                if pair.p_holm is not None and pair.p_holm < 0.001
-                else (f", p = {p_words(pair.p_holm)}")
-            )
+        if pair.n < enough_seeds(len(pairs)):
+            words += ", too few buildings for a test"
+        elif pair.p_holm is not None:
+            words += f", p {'' if pair.p_holm < 0.001 else '= '}{p_words(pair.p_holm)}"
         if pair.d_z is not None:
             words += f", d_z {signed(flip * pair.d_z)} ({effect_words(pair)})"
         said.append(words + ".")

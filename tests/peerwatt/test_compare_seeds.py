@@ -13,6 +13,7 @@ import peerwatt
 from core import RunError
 from peerwatt.cli import main
 from peerwatt.report.comparison import changes
+from peerwatt.report.paired import reference_sentences
 from peerwatt.report.uncertainty import enough_seeds, over_buildings
 from peerwatt.seed_study import compare_over_seeds
 from tests.peerwatt.districts import district, home, load, pv
@@ -70,7 +71,11 @@ def test_buildings_are_their_own_controls(tmp_path: Path) -> None:
     sign = 1 if pair.first == "uniform price" else -1
     assert pair.difference.value == pytest.approx(sign * mean) and pair.n == 4
     assert not any({p.first, p.second} == {"no market", "static key"} for p in pairs), "neither of them trades"
-    assert comparison.page is not None and "How sure the differences are" in comparison.page.read_text()
+    assert comparison.page is not None
+    page = comparison.page.read_text()
+    assert "How sure the differences are" in page and "With 4 buildings no test among" in page
+    told = reference_sentences(comparison.summaries, comparison.names)
+    assert any("uniform price" in s and "too few buildings for a test" in s for s in told)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
