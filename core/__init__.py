@@ -3,7 +3,16 @@
 Light on purpose: standard library and numpy only. Imports nothing of ours.
 """
 
-from core.errors import DeviceError, GridError, MarketError, PeerwattError, RunError, ScenarioError
+from core.errors import (
+    DeviceError,
+    GridError,
+    JournalError,
+    MarketError,
+    PeerwattError,
+    RunError,
+    ScenarioError,
+    ServiceError,
+)
 from core.hashing import canonical_json, file_sha256, sha256_hex
 from core.keyed_random import keyed_generator, keyed_hash_u64, slot_uniforms
 from core.lattice import largest_remainder, round_half_even
@@ -12,10 +21,12 @@ from core.slots import SlotGrid
 __all__ = [
     "DeviceError",
     "GridError",
+    "JournalError",
     "MarketError",
     "PeerwattError",
     "RunError",
     "ScenarioError",
+    "ServiceError",
     "SlotGrid",
     "canonical_json",
     "file_sha256",

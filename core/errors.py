@@ -98,3 +98,35 @@ class DeviceError(PeerwattError):
 
 class RunError(PeerwattError):
     """A run folder is missing something, was changed, or cannot be resumed."""
+
+
+class JournalError(PeerwattError):
+    """A journal or its vault is damaged, held by somebody else, or cannot be written; says at which record.
+
+    Parameters
+    ----------
+    message
+        The reason.
+    journal
+        Its file or address, without passwords.
+    seq
+        The record it is about.
+    remedy
+        What the user should do.
+    """
+
+    def __init__(
+        self, message: str, *, journal: str | Path | None = None, seq: int | None = None, remedy: str | None = None
+    ) -> None:
+        self.journal = None if journal is None else str(journal)
+        self.seq = seq
+        super().__init__(message, remedy=remedy)
+
+    def place(self) -> str:
+        """``FILE: record 17``, leaving out what is unknown."""
+        record = None if self.seq is None else f"record {self.seq}"
+        return ": ".join(part for part in (self.journal, record) if part)
+
+
+class ServiceError(PeerwattError):
+    """A live service cannot start or go on: an address, a broker, a database or a setting is wrong."""
