@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.book import BookBatch
+from market.contracting import as_traded, network_part, pool_contracts
 from market.levels import clear_levels
 from market.products import deliver_pairs, deliver_pool
 from market.promises import check_promises
 from market.registry import BidRule
-from market.rounding import line_amounts_u, round_ratio
-from market.settlement import Contracts, contracts_from_pool, contracts_from_trades
+from market.rounding import line_amounts_u
+from market.settlement import Contracts, contracts_from_trades
 from market.settlement.contracts import trade_amounts
-from peerwatt.market_wires import as_traded
-from peerwatt.messages import Bids, Cleared, Int, Window
+from peerwatt.messages import Bids, Cleared, Window
 from peerwatt.results.record import TradeColumns
 from peerwatt.system import System
 
@@ -85,12 +85,12 @@ def _contracts_of(
         _, found = deliver_pool(book, found, slots)
     else:
         side, found = deliver_pool(book, found, slots)
-        contracts = _pool(found, side, book, n, system.id_rank, rule.declares.budget == "strong", slots)
+        contracts = pool_contracts(found, side, book, n, system.id_rank, rule.declares.budget == "strong", slots)
         if charge_u:
             price = np.full((1, 1), charge_u, np.int64)
             contracts = contracts.charged(line_amounts_u(price, contracts.sold_wh))
         trades = pool_trades(contracts)
-    contracts = contracts.with_network(contracts.operator_u - _network_part(rule, found, contracts))
+    contracts = contracts.with_network(contracts.operator_u - network_part(rule, found, contracts))
     return Cleared(contracts, shifted(trades, window.first, deal), found.price_num, found.price_den, found.has_price)
 
 
@@ -107,15 +107,6 @@ def add_cleared(one: Cleared, other: Cleared) -> Cleared:
         price_den=np.where(first, one.price_den, other.price_den),
         has_price=np.where(first, one.has_price & ~second, other.has_price),
     )
-
-
-def _network_part(rule: BidRule, found: BatchClearing, contracts: Contracts) -> Int:
-    """What of the operator's part belongs to the network, (S,) whole micro-currency."""
-    if found.network_num is None:
-        return contracts.operator_u if rule.surplus_to == "network" else np.zeros_like(contracts.operator_u)
-    surplus = found.pay_num.sum(axis=1) + found.retailer_num
-    part = round_ratio(found.network_num, found.pay_den)
-    return np.where(surplus == found.network_num, contracts.operator_u, part).astype(np.int64)
 
 
 def contracts_of_pairs(
@@ -151,22 +142,6 @@ def contracts_of_pairs(
         order = np.argsort(columns[0], kind="stable")
         columns = [column[order] for column in columns]
     return contracts, TradeColumns(*columns)
-
-
-def _pool(
-    result: BatchClearing, side: NDArray[np.int8], book: BookBatch, n: int, rank: Int, strong: bool, span: int
-) -> Contracts:
-    fill, pay, member = result.fill_wh, result.pay_num, book.member
-    # the retailer is two more columns: it sells what is imported and buys what is exported; when it is not in the book,
-    # it may still pay for the place of those it supplies outside the market
-    if book.in_book or np.any(result.retailer_num):
-        fill = np.column_stack([fill, result.import_wh, result.export_wh])
-        flags = np.broadcast_to(np.array([-1, 1], np.int8), (len(fill), 2))
-        side = np.column_stack([side, flags]).astype(np.int8)
-        paid = result.retailer_num
-        pay = np.column_stack([pay, np.where(result.import_wh > 0, paid, 0), np.where(result.import_wh > 0, 0, paid)])
-        member = np.append(member, [n, n]).astype(np.int32)
-    return contracts_from_pool(fill, side, pay, result.pay_den, member, n, rank, strong=strong, span=span)
 
 
 def pool_trades(contracts: Contracts) -> TradeColumns:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from grid.radial import RadialTree
     from market.book import BookBatch
     from market.registry import Rule
-    from market.result import BatchClearing
     from peerwatt.messages import Int
     from peerwatt.system import System, Wires
 
@@ -160,28 +159,3 @@ def on_the_wires(system: System, book: BookBatch, rule: Rule, planned_wh: Int, s
         base[:, node] += outside[:, building]
     per_unit = base / feeder.to_wh(1.0) if base.any() else None
     return replace(book, node=market.node, feeder=replace(feeder, base_p_pu=per_unit), ac_check=market.check)
-
-
-def as_traded(found: BatchClearing) -> BatchClearing:
-    """A clearing as contracts see it: without the load outside the market and the losses, which settle by meter.
-
-    The retailer supplies both. What the market paid for the losses goes to the network, which buys them.
-    """
-    if found.base_wh is None and found.loss_wh is None:
-        return found
-    zero = np.zeros(len(found.import_wh), np.int64)
-    base = zero if found.base_wh is None else found.base_wh
-    loss = zero if found.loss_wh is None else found.loss_wh
-    paid = zero if found.loss_num is None else found.loss_num
-    position = found.import_wh - found.export_wh - base - loss
-    network = found.network_num
-    return replace(
-        found,
-        import_wh=np.maximum(position, 0),
-        export_wh=np.maximum(-position, 0),
-        retailer_num=found.retailer_num + paid,
-        network_num=None if network is None else network + paid,
-        base_wh=None,
-        loss_wh=None,
-        loss_num=None,
-    )

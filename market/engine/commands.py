@@ -36,6 +36,8 @@ REFUSALS: Mapping[str, str] = MappingProxyType({
     "too_old": "is before what the market still keeps open to changes",
     "not_legal_now": "is not possible in the present state",
     "bad_value": "has a value that means nothing here",
+    "takes_no_orders": "the market shares what meters say and takes no orders",
+    "is_erased": "concerns a member that was erased; its slot can no longer be changed",
     "needs_quantity": "has neither a share nor a volume, or both",
 })  # fmt: skip
 """Why something was refused."""
@@ -343,9 +345,9 @@ class Act:
 
 
 Command = (
-    EnterOrders | EnterMany | AmendOrder | CancelOrders | Join | Leave | SetTerms | AgreeStanding | EndStanding | Measure
-    | MeasureNetwork | AnnouncePlans | Tick | Suspend | Resume | VoidSlot | OpenDispute | DecideDispute | DeclareDefault
-    | WriteOff | Reinstate | Erase | PublishEnvelopes | SetEnvelopeDefault | AnswerEnvelope | Act
+    EnterOrders | EnterMany | AmendOrder | CancelOrders | Join | Leave | SetTerms | AgreeStanding | EndStanding
+    | Measure | MeasureNetwork | AnnouncePlans | Tick | Suspend | Resume | VoidSlot | OpenDispute | DecideDispute
+    | DeclareDefault | WriteOff | Reinstate | Erase | PublishEnvelopes | SetEnvelopeDefault | AnswerEnvelope | Act
 )  # fmt: skip
 """Anything the engine's writer takes."""
 

@@ -15,11 +15,11 @@ import msgspec
 from market.journal.protocol import SCHEMA_VERSION
 
 
-class Fact(msgspec.Struct, frozen=True, tag_field="fact", tag=str.lower, omit_defaults=True):
+class Fact(msgspec.Struct, tag_field="fact", tag=str.lower, omit_defaults=True):
     """Base of public facts; its tag is the record's kind."""
 
 
-class Part(msgspec.Struct, frozen=True, tag_field="part", tag=str.lower, omit_defaults=True):
+class Part(msgspec.Struct, tag_field="part", tag=str.lower, omit_defaults=True):
     """Base of personal parts."""
 
 
@@ -61,10 +61,14 @@ class JoinedPart(Part):
 
 
 class Left(Fact):
-    """A member left: it takes part up to and not including slot ``from_slot``; its later orders are cancelled."""
+    """A member left: it takes part up to and not including slot ``from_slot``; its later orders are cancelled.
+
+    ``erase``: it wants to be forgotten, which happens once its last slot is settled.
+    """
 
     member: int
     from_slot: int
+    erase: bool = False
 
 
 class TermsSet(Fact):
@@ -147,7 +151,8 @@ class Erased(Fact):
 
 class SlotPrices(msgspec.Struct, frozen=True, omit_defaults=True):
     """Prices of a slot by contract: rows of (retail, feed-in, full import, local import, full export, local export,
-    levies); prices of losses and, where the settlement knows them, of imbalance."""
+    levies); prices of losses and, where the settlement knows them, of imbalance.
+    """
 
     contracts: tuple[tuple[int, int, int, int, int, int, int], ...]
     loss_u: int = 0
@@ -164,9 +169,10 @@ class Opened(Fact):
 
 
 class Ordered(Fact):
-    """Orders came in; ``count`` by slot. What they say is in the members' parts."""
+    """Orders came in; ``count`` by slot, numbered from ``first`` on. What they say is in the members' parts."""
 
     market: str
+    first: int
     count: tuple[tuple[int, int], ...]
 
 
@@ -175,6 +181,8 @@ class OrderedPart(Part):
 
     Parameters
     ----------
+    first
+        Number of the first of these orders; the others follow.
     rows
         (index in the request, slot, side +1 buys -1 sells, e_wh, price_u, flags as bits of ``FLAG_BITS``).
     rejected
@@ -185,9 +193,10 @@ class OrderedPart(Part):
         First 16 bytes of SHA-256 of the idempotency key, and of the request.
     """
 
+    first: int
     rows: tuple[tuple[int, int, int, int, int, int], ...]
-    key: bytes
-    request: bytes
+    key: bytes = b""
+    request: bytes = b""
     rejected: tuple[tuple[int, int], ...] = ()
     refs: tuple[str, ...] = ()
 
@@ -236,6 +245,7 @@ class Cleared(Fact):
 
     ``book`` and ``result`` are SHA-256 of the canonical book and result. Money of the accounts behind the members:
     what the operator, the network and the retailer receive. The retailer's energies are by contract, in the book.
+    ``recorded``: the result came from an optimiser or the network and is not computed again in a replay.
     """
 
     market: str
@@ -252,7 +262,7 @@ class Cleared(Fact):
     retailer_u: int = 0
     retailer_sold_wh: int = 0
     retailer_bought_wh: int = 0
-    random: bool = False
+    recorded: bool = False
 
 
 class ClearedPart(Part):
@@ -316,11 +326,11 @@ class NetworkMeasured(Fact):
 
     slot: int
     loss_wh: int
-    state: dict[str, Any] = {}  # noqa: RUF012  (msgspec copies it)
+    state: dict[str, Any] = {}
 
 
 class Planned(Fact):
-    """Members announced what they expect to draw in a slot, before its gate: what standing contracts are served from."""
+    """Members announced what they expect to draw in a slot, before its gate: standing contracts are served from it."""
 
     slot: int
 
@@ -348,7 +358,9 @@ class Settled(Fact):
 
 class SettledPart(Part):
     """A member's slot: postings by kind, bill lines in the order of ``BILL_LINES``, the meters they rest on, its
-    energies by contract and locally, and its standing contracts (contract, Wh, amount it pays)."""
+    energies by contract and locally, its standing contracts (contract, Wh, amount it pays), and what the same meters
+    would have cost without a market.
+    """
 
     posted_u: tuple[int, ...]
     lines_u: tuple[int, ...]
@@ -360,6 +372,7 @@ class SettledPart(Part):
     local_bought_wh: int = 0
     local_sold_wh: int = 0
     standing: tuple[tuple[int, int, int], ...] = ()
+    baseline_u: int = 0
 
 
 class Disputed(Fact):
@@ -437,7 +450,7 @@ class Acted(Fact):
 
     by: str
     action: str
-    detail: dict[str, Any] = {}  # noqa: RUF012
+    detail: dict[str, Any] = {}
 
 
 FLAG_BITS = {"block": 1, "aon": 2, "ioc": 4, "fok": 8, "market": 16}
