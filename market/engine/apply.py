@@ -236,7 +236,7 @@ def _erased(a: Applier, fact: f.Erased, parts: Parts) -> None:
         slot.readings.pop(gone, None)
         for version in slot.versions:
             if (settled := version.members.pop(gone, None)) is not None:
-                version.gone_u += sum(settled.posted_u)
+                version.gone_u = tuple(a + b for a, b in zip(version.gone_u, settled.posted_u, strict=True))
                 present = True
         slot.erased = slot.erased or present
     state.envelopes.pop(gone, None)
@@ -503,11 +503,9 @@ def _settled(a: Applier, fact: f.Settled, parts: Parts) -> None:
         raise JournalError(f"settles slot {fact.slot} with accounts that do not balance", seq=a.seq)
     _post_version(state, members, fact.accounts_u, before)
     for kind, amount in enumerate(rest):
-        _post(state, GONE, kind, amount)
-    if before is not None and before.gone_u:
-        raise JournalError(f"corrects slot {fact.slot}, in which somebody is erased", seq=a.seq)
+        _post(state, GONE, kind, amount - (before.gone_u[kind] if before is not None else 0))
     version = SettledVersion(
-        fact.version, a.seq, a.at_us, fact.reason, fact.accounts_u, fact.loss_wh, members, sum(rest)
+        fact.version, a.seq, a.at_us, fact.reason, fact.accounts_u, fact.loss_wh, members, tuple(rest)
     )
     slot.versions.append(version)
     slot.dirty = ""

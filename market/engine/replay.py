@@ -1,4 +1,4 @@
-"""A live market lived again from its journal: every book, price and ledger computed anew and held against the record."""
+"""A live market lived again from its journal: every book, price and ledger computed anew, held against the record."""
 
 from __future__ import annotations
 

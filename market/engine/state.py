@@ -195,7 +195,7 @@ class SettledVersion(msgspec.Struct):
     accounts_u: tuple[tuple[int, int, int, int], ...]
     loss_wh: int
     members: dict[int, Settlement]
-    gone_u: int = 0
+    gone_u: tuple[int, ...] = (0,) * N_KINDS  # of erased members, by kind
 
 
 class Slot(msgspec.Struct):
