@@ -98,7 +98,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         default=[],
-        type=_assignment,
+        type=assignment,
         metavar="KEY=VALUE",
         help="change one value of the scenario, e.g. --set network.v_max_pu=1.05; may be repeated",
     )
@@ -145,7 +145,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def assignment(text: str) -> tuple[str, str]:
+    """``KEY=VALUE`` of the option ``--set``; ArgumentTypeError if it is none."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
@@ -224,12 +225,12 @@ def _out_folder(args: argparse.Namespace) -> Path:
     return Path("runs") / Path(args.scenario).stem
 
 
-def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What ``--days`` and ``--set`` change."""
-    overrides: dict[str, Any] = {}
+    laid: dict[str, Any] = {}
     if args.days is not None:
-        overrides |= {"time.end": None, "time.days": args.days}
-    return overrides | {key: _value(key, text) for key, text in args.set}
+        laid |= {"time.end": None, "time.days": args.days}
+    return laid | {key: _value(key, text) for key, text in args.set}
 
 
 def _value(key: str, text: str) -> Any:
@@ -286,7 +287,7 @@ def _run(args: argparse.Namespace) -> int:
         result = run(
             args.scenario,
             _out_folder(args),
-            overrides=_overrides(args),
+            overrides=overrides(args),
             rule=args.rule,
             threads=args.threads,
             power_flow=args.power_flow,
@@ -326,7 +327,7 @@ def _compare(args: argparse.Namespace) -> int:
             args.targets,
             _out_folder(args),
             rules=args.rules,
-            overrides=_overrides(args),
+            overrides=overrides(args),
             threads=args.threads,
             power_flow=args.power_flow,
             overwrite=args.overwrite,
@@ -355,7 +356,7 @@ def _compare_seeds(args: argparse.Namespace) -> int:
             _out_folder(args),
             rules=args.rules,
             seeds=args.seeds,
-            overrides=_overrides(args),
+            overrides=overrides(args),
             threads=args.threads,
             power_flow=args.power_flow,
             overwrite=args.overwrite,

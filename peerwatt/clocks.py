@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from core.errors import RunError
@@ -226,3 +227,84 @@ class _Pacer:
         finally:
             if not getter.cancel():
                 inbox.put_nowait(getter.result())
+
+
+# --- engine time ------------------------------------------------------------------------------------------------------
+
+US_PER_S = 1_000_000
+PPM = 1_000_000
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware UTC."""
+    return datetime.now(UTC)
+
+
+def utc_now_us() -> int:
+    """The wall clock [microseconds since 1970, UTC]."""
+    return time.time_ns() // 1000
+
+
+class EngineClock:
+    """Engine time [microseconds since 1970, UTC] beside the monotonic clock: it never jumps and never goes back.
+
+    It stands still until `start`.
+
+    Parameters
+    ----------
+    engine_us
+        Engine time until then.
+    factor_ppm
+        Millionths of an engine second that pass per second of the wall clock; more than 0.
+    """
+
+    def __init__(self, engine_us: int, factor_ppm: int = PPM) -> None:
+        if factor_ppm <= 0:
+            raise ValueError(f"the speed factor must be positive, not {factor_ppm} millionths")
+        self._engine_us = engine_us
+        self._factor_ppm = factor_ppm
+        self._origin_ns: int | None = None
+
+    def start(self, engine_us: int) -> None:
+        """Let time run from ``engine_us`` on; ValueError if that lies in the past."""
+        if engine_us < self():
+            raise ValueError(f"engine time would go back from {self()} to {engine_us}")
+        self._engine_us = engine_us
+        self._origin_ns = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        """Engine time now."""
+        if self._origin_ns is None:
+            return self._engine_us
+        return self._engine_us + (time.monotonic_ns() - self._origin_ns) * self._factor_ppm // (1000 * PPM)
+
+    def wall_s(self, engine_us: int) -> float:
+        """How many seconds of the wall clock ``engine_us`` of engine time take."""
+        return engine_us / US_PER_S * PPM / self._factor_ppm
+
+    async def until(self, at_us: int) -> int:
+        """Wait for a moment of engine time; returns how late it is then, in engine microseconds."""
+        while (left := at_us - self()) > 0:  # noqa: ASYNC110 - a coarse timer may wake a little early
+            await asyncio.sleep(self.wall_s(left))
+        return -left
+
+
+class SteppedClock:
+    """Engine time that stands still until somebody waits: then it is as late as that. For runs as fast as they go."""
+
+    def __init__(self, engine_us: int) -> None:
+        self._engine_us = engine_us
+
+    def __call__(self) -> int:
+        """Engine time now."""
+        return self._engine_us
+
+    def wall_s(self, engine_us: int) -> float:
+        """No time of the wall clock passes."""
+        return 0.0
+
+    async def until(self, at_us: int) -> int:
+        """Go on to a moment of engine time, at once; others get their turn first."""
+        await asyncio.sleep(0)
+        self._engine_us = max(self._engine_us, at_us)
+        return self._engine_us - at_us

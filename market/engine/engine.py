@@ -169,6 +169,7 @@ class Engine:
         engine = cls(
             journal, vault, clock, applier, head, prices or (lambda slot: no_prices), wires, limits or Limits()
         )
+        await engine._drop_strangers()
         await engine._finish_erasures()
         return engine
 
@@ -352,6 +353,12 @@ class Engine:
     async def _after_commit(self, decided: list[Decided]) -> None:
         if any(isinstance(one.fact, f.Erased) for one in decided):
             await self._finish_erasures()
+
+    async def _drop_strangers(self) -> None:
+        """Destroy keys that were made for members whose joining a crash cut short. Their numbers stay unused."""
+        for member in self.vault.members():
+            if member not in self.state.members:
+                await self.vault.erase(member)
 
     async def _finish_erasures(self) -> None:
         """Destroy the keys of erased members, wherever a crash left that undone, and every snapshot with their data."""

@@ -28,7 +28,7 @@ def tick(turn: Turn, but: frozenset[tuple[str, int]], *, settle_only: bool = Fal
 
 
 def _expire(turn: Turn, name: str, market: Market) -> None:
-    if market.suspended and 0 < market.suspended_until_us <= turn.now_us:
+    if market.suspended and market.suspended_until_us and market.suspended_until_us <= turn.now_us:
         turn.do(f.Resumed(name, "the suspension expired", "schedule"))
 
 

@@ -1,0 +1,1 @@
+"""The HTTP side of a live market: everything below ``/api/v1``."""

@@ -1,0 +1,148 @@
+"""What the HTTP application is made of: everything it needs, handed to it whole, so that tests can hand it anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from peerwatt import wire
+from peerwatt.api.views import MarketFacts, market_facts
+from peerwatt.wire.times import SlotNames, time_us
+
+if TYPE_CHECKING:
+    from market.engine.commands import Command, Done, Refused
+    from market.engine.config import EngineConfig
+    from market.engine.state import SettledVersion, Settlement, State
+    from market.journal.protocol import Head, Journal
+    from market.journal.vault import Vault
+    from peerwatt.api.metrics import Metrics
+    from peerwatt.api.paging import Pager
+    from peerwatt.api.principal import Guard
+    from peerwatt.api.stream_hub import StreamHub
+    from peerwatt.api.tokens import TokenEndpoint
+    from peerwatt.store.registry import Registry
+
+T = TypeVar("T")
+
+
+class EnginePort(Protocol):
+    """What of `market.engine.engine.Engine` the application uses."""
+
+    @property
+    def config(self) -> EngineConfig:
+        """Markets and slot grid."""
+
+    @property
+    def head(self) -> Head:
+        """The last durable record."""
+
+    async def submit(self, command: Command) -> Done | Refused:
+        """Do it; durable when this returns."""
+
+    async def read(self, query: Callable[[State], T]) -> T:
+        """Look at durable state."""
+
+    @property
+    def before_erase(self) -> list[Callable[[int, str], Awaitable[None]]]:
+        """Called with a member's number and id before the engine destroys its key."""
+
+    def member_of(self, participant_id: str) -> int | None:
+        """A participant's number."""
+
+    def participant_of(self, member: int) -> str | None:
+        """A member's participant id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A version of a member's slot from history; ``version`` says what holds for the slot, ``own`` is the member's."""
+
+    slot: int
+    version: SettledVersion
+    own: Settlement
+
+
+class HistoryPort(Protocol):
+    """Settled slots that the engine no longer keeps."""
+
+    async def settled(self, member: int, first: int, end: int, limit: int | None = None) -> list[Past]:
+        """All versions of a member's slots ``first`` to ``end`` (not included), by slot and version.
+
+        With ``limit``, those of at least so many versions, and of whole slots only.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The parts of the server.
+
+    Parameters
+    ----------
+    engine, journal, vault
+        The market, its records, and the keys of its persons.
+    registry
+        Clients, keys, offers, access log, settings.
+    guard, tokens, pager
+        Who may ask and how often; access tokens; cursors.
+    hub, metrics
+        The live stream, and the figures for Prometheus.
+    clock
+        Engine time [microseconds since 1970, UTC].
+    wall, elapsed_s
+        The wall clock likewise, and a monotonic one [s].
+    currency
+        ISO 4217 code.
+    network
+        Topology with ratings and limits; its buses and branches stand in the order of the arrays that the journal's
+        network states hold. None where the scenario has no network.
+    history
+        Settled slots that the engine no longer keeps.
+    stream_valid_s
+        Streams end after so many seconds; None: when the client likes.
+    hosts
+        Further names that the service goes by, see `peerwatt.api.headers.Shield`.
+    trouble
+        Empty when the service takes requests; otherwise why not: ``starting``, ``recovering``, ``broken``.
+    """
+
+    engine: EnginePort
+    journal: Journal
+    vault: Vault
+    registry: Registry
+    guard: Guard
+    tokens: TokenEndpoint
+    pager: Pager
+    hub: StreamHub
+    metrics: Metrics
+    clock: Callable[[], int]
+    wall: Callable[[], int]
+    elapsed_s: Callable[[], float]
+    currency: str = "EUR"
+    network: wire.NetworkOut | None = None
+    history: HistoryPort | None = None
+    trouble: Callable[[], str] = lambda: ""
+    stream_valid_s: float | None = None
+    hosts: frozenset[str] = frozenset()
+    names: SlotNames = field(init=False)
+    markets: dict[str, MarketFacts] = field(init=False)
+    settled_results: dict[int, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        config = self.engine.config
+        object.__setattr__(self, "names", SlotNames(config.start_us, config.slot_s))
+        object.__setattr__(self, "markets", market_facts(config))
+
+    @staticmethod
+    def time_us(text: str) -> int:
+        """Microseconds since 1970 of a time on the wire; ValueError if it is none."""
+        return time_us(text)
+
+    async def forget(self, member: int, participant: str) -> None:
+        """A person is about to be erased: its keys, offers and access log go, and its news in the stream."""
+        self.hub.forget(member)
+        await self.registry.forget_participant(participant)
+
+    def now_slot(self) -> int:
+        """The slot in which engine time lies; it may lie outside the grid."""
+        return self.engine.config.slot_of(self.clock())

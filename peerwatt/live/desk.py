@@ -1,0 +1,110 @@
+"""What the driver has to know of the market at a gate: who takes part on which terms, and what is done already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from market.engine.state import DEFAULTED, ERASED, Member
+from market.session import State as SlotState
+from market.standing import StandingContract
+from peerwatt.own_terms import HIGHEST_U, LOWEST_U
+
+if TYPE_CHECKING:
+    from market.engine.state import Standing, State
+    from peerwatt.live.genesis import Roll
+    from peerwatt.system import Bool, Int, System
+
+
+_NOBODY = Member(-1, 0, 0, 0, -1, True, status=ERASED)
+"""Stands for the member of a building that has none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The market as it stands for one slot; columns are those of the scenario's buildings.
+
+    Parameters
+    ----------
+    takes_orders
+        Whether the session is open and the market not halted.
+    halted
+        Whether the market is suspended: its set-points are blocked then.
+    bids
+        (B,) whether the model may bid for a building: a member, not opted out, not in default, and without orders of
+        its own for the slot.
+    active_from, active_until
+        (B,) slots in which its membership runs.
+    floor_u, ceiling_u
+        (B,) own limits [micro-currency per kWh].
+    standing
+        Standing contracts between buildings, in the order in which they are served.
+    planned, entered
+        Whether the journal has the slot's plans, and orders of modelled members: after a restart it may.
+    """
+
+    takes_orders: bool
+    halted: bool
+    bids: Bool
+    active_from: Int
+    active_until: Int
+    floor_u: Int
+    ceiling_u: Int
+    standing: tuple[StandingContract, ...]
+    planned: bool
+    entered: bool
+
+
+def desk_for(state: State, market: str, slot: int, roll: Roll) -> Desk:
+    """The desk of ``slot``. Outside orders come before the gate, the model's at it."""
+    members = [state.members.get(m, _NOBODY) for m in roll.member_of]
+    building = dict(roll.pairs)
+    at = state.markets[market]
+    book = at.books.get(slot)
+    known = state.slots.get(slot)
+    gate_us = state.config.gate_us(at.config, slot)
+    orders = [] if book is None else list(book.orders.values())
+    own = {order.member for order in orders if order.t_us < gate_us}
+    contracts = [
+        _contract(c, building[c.seller], building[c.buyer])
+        for _, c in sorted(state.standing.items())
+        if c.seller in building and c.buyer in building
+    ]
+    return Desk(
+        takes_orders=book is not None and book.status == SlotState.OPEN and not at.suspended,
+        halted=at.suspended,
+        bids=np.array(
+            [m.status not in {DEFAULTED, ERASED} and m.takes_part(slot) and m.member not in own for m in members],
+            np.bool_,
+        ),
+        active_from=np.array([m.from_slot for m in members], np.int64),
+        active_until=np.array([m.until_slot for m in members], np.int64),
+        floor_u=np.array([LOWEST_U if m.floor_u is None else m.floor_u for m in members], np.int64),
+        ceiling_u=np.array([HIGHEST_U if m.ceiling_u is None else m.ceiling_u for m in members], np.int64),
+        standing=tuple(contracts),
+        planned=known is not None and bool(known.planned_wh),
+        entered=any(order.t_us >= gate_us for order in orders),
+    )
+
+
+def _contract(standing: Standing, seller: int, buyer: int) -> StandingContract:
+    return StandingContract(
+        contract_id=str(standing.contract_id),
+        seller=seller,
+        buyer=buyer,
+        share_ppm=standing.share_ppm,
+        volume_wh=standing.volume_wh,
+        formula=standing.formula,  # type: ignore[arg-type]  # checked when it was agreed
+        price_u=standing.price_u,
+        first_slot=standing.first_slot,
+        end_slot=standing.end_slot,
+    )
+
+
+def with_own_terms(system: System, desk: Desk) -> System:
+    """The system with the members' terms and contracts as they stand in the market now."""
+    own = replace(system.own, floor_u=desk.floor_u, ceiling_u=desk.ceiling_u, opted_out=None, standing=desk.standing)
+    market = replace(system.market, active_from=desk.active_from, active_until=desk.active_until)
+    return replace(system, own=own, market=market)

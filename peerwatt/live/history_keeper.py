@@ -1,0 +1,64 @@
+"""Keeps the history beside a running market: follows the journal, and writes each day when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from market.engine.recovery import fact_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from market.journal.protocol import Journal
+    from market.journal.vault import Vault
+    from peerwatt.history import HistoryWriter
+
+EVERY_S = 5.0
+"""How often the journal is looked at."""
+
+
+class HistoryKeeper:
+    """Takes the journal's records to a `HistoryWriter`.
+
+    Parameters
+    ----------
+    writer
+        The history's.
+    journal, vault
+        Durable records, and what opens their personal parts.
+    clock
+        Engine time [microseconds since 1970, UTC].
+    """
+
+    def __init__(self, writer: HistoryWriter, journal: Journal, vault: Vault, clock: Callable[[], int]) -> None:
+        self._writer = writer
+        self._journal = journal
+        self._vault = vault
+        self._clock = clock
+        self._taken = writer.after
+        self._busy = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Keep it until cancelled."""
+        while True:
+            await self.catch_up()
+            await asyncio.sleep(EVERY_S)
+
+    async def catch_up(self) -> None:
+        """Take what is durable and write what is due.
+
+        Raises
+        ------
+        RunError, OSError
+            If it cannot be written; nothing is lost.
+        """
+        async with self._busy:
+            async for record in self._journal.read(self._taken, self._journal.head.seq):
+                self._writer.take(record.seq, record.draft.at_us, *fact_of(record, self._vault))
+                self._taken = record.seq
+            await self._writer.write_due(self._clock())
+
+    async def forget(self, member: int, participant_id: str) -> None:
+        """A member is erased: its rows go before its key does."""
+        await self.catch_up()

@@ -1,0 +1,373 @@
+"""The driver: it runs a neighbourhood's plant and its modelled members beside the market engine, slot by slot.
+
+At a slot's start, which is the market's gate: the plant has done the slot before; modelled members plan and bid from
+what their batteries hold now; the engine closes the gate and clears; set-points go out; then power flow and meters tell
+what the slot before came to. The steps are those of `peerwatt.cycle`; clearing and settling are the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from core import GridError, ServiceError
+from market.engine.commands import (
+    AnnouncePlans,
+    Command,
+    Done,
+    EnterMany,
+    Leave,
+    Measure,
+    MeasureNetwork,
+    NewOrder,
+    Reading,
+    Refused,
+    Tick,
+)
+from market.engine.state import ERASED
+from peerwatt.clearing import no_contracts
+from peerwatt.cycle import dispatch, meter, physics, plan
+from peerwatt.emulated import battery_bank
+from peerwatt.live.desk import Desk, desk_for, with_own_terms
+from peerwatt.live.genesis import Roll
+from peerwatt.live.reports import SetPoint, SlotReport, network_state, set_points_of
+from peerwatt.market_step import make_book
+from peerwatt.messages import Flows, Meters, NetworkState, Plan, Window
+from peerwatt.own_terms import agree
+from peerwatt.plants import ModelPlant
+from peerwatt.prices import window_prices
+from peerwatt.simulate import SIMULATION_WINDOW, windows
+
+if TYPE_CHECKING:
+    from market.book import BookBatch
+    from market.engine.engine import Engine
+    from market.engine.state import State
+    from peerwatt.live.recovery import PlantFile
+    from peerwatt.plants import Arrays
+    from peerwatt.system import System
+
+SOURCE = "model"
+"""Name of modelled meters in the journal."""
+
+HELD_AHEAD = 100
+"""Gates that wait beyond the next one: more than can become due while one tick is on its way."""
+
+_LOSS = "loss_remainder_wh"
+_ATTEMPTS = 3
+
+
+class Clock(Protocol):
+    """Engine time; see `peerwatt.clocks.EngineClock`."""
+
+    def __call__(self) -> int:
+        """Engine time now [microseconds since 1970, UTC]."""
+
+    def wall_s(self, engine_us: int) -> float:
+        """Seconds of the wall clock that a stretch of engine time takes."""
+
+    async def until(self, at_us: int) -> int:
+        """Wait for a moment; how late it is then [engine microseconds]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Who is bid for by others.
+
+    Parameters
+    ----------
+    bidders
+        Asked at each gate: ids of buildings whose own clients bid; the model leaves them alone.
+    meters
+        Whether these also send their own meter readings.
+    """
+
+    bidders: Callable[[], frozenset[str]] = frozenset
+    meters: bool = False
+
+
+class Neighbourhood:
+    """A scenario's buildings as members of a live market.
+
+    Parameters
+    ----------
+    system
+        The prepared scenario; its buildings are members 0 to B - 1 of the engine, by ASCII order of ids.
+    engine
+        The market, with its writer running.
+    clock
+        The engine's clock.
+    plant_file
+        Where the plant's state is kept from slot to slot; None keeps nothing.
+    outside
+        Who is bid for by others.
+    on_slot, on_set_points
+        Told of each gate, and of what the devices are to do.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        engine: Engine,
+        clock: Clock,
+        *,
+        plant_file: PlantFile | None = None,
+        outside: Outside = Outside(),
+        on_slot: Callable[[SlotReport], None] | None = None,
+        on_set_points: Callable[[list[SetPoint]], None] | None = None,
+    ) -> None:
+        self.system = system
+        self.market = engine.config.markets[0].market_id
+        self.roll = Roll.of(system, engine.member_of)
+        self.slot = 0
+        """The next slot whose gate has not been served."""
+        self._engine = engine
+        self._clock = clock
+        self._plant_file = plant_file
+        self._outside = outside
+        self._on_slot = on_slot
+        self._on_set_points = on_set_points
+        self._loss_remainder_wh = np.zeros(1)
+        self._plant = self._new_plant()
+
+    # --- the clockwork ------------------------------------------------------------------------------------------------
+
+    def hold(self) -> frozenset[tuple[str, int]]:
+        """Gates that must wait for the modelled members' bids: all from the next one that is not served."""
+        return self._held(self.slot)
+
+    def _held(self, first: int) -> frozenset[tuple[str, int]]:
+        due = max(self._engine.config.slot_of(self._clock()), first) + HELD_AHEAD
+        return frozenset((self.market, slot) for slot in range(first, min(due, self.system.grid.n)))
+
+    async def run(self, stop: asyncio.Event, slots: int | None = None) -> None:
+        """Serve gates from where the journal stands until ``stop``, the scenario's end, or ``slots`` are delivered."""
+        first = self.slot
+        end = self.system.grid.n if slots is None else min(first + slots, self.system.grid.n)
+        delivering = False
+        while True:
+            due_us = self._engine.config.slot_start_us(self.slot)
+            if not await self._reached(due_us, stop):
+                return
+            slot = self.slot
+            flows = self._plant.measure(Window(slot - 1, 1)) if delivering else None
+            kept = self._plant.checkpoint()
+            if slot < end:
+                await self._gate(slot, due_us)
+                delivering = True
+            self.slot = slot + 1 if slot < end else slot
+            if flows is not None:
+                await self._meters(slot - 1, flows)
+            self._keep(slot, kept)
+            if slot >= end:
+                return
+
+    async def _reached(self, due_us: int, stop: asyncio.Event) -> bool:
+        """Wait for a moment of engine time; False if the service is to stop before it comes."""
+        wait = asyncio.create_task(self._clock.until(due_us))
+        halt = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({wait, halt}, return_when=asyncio.FIRST_COMPLETED)
+            return not stop.is_set()
+        finally:
+            for task in (wait, halt):
+                task.cancel()
+            await asyncio.gather(wait, halt, return_exceptions=True)
+
+    async def _tell(self, command: Command) -> Done | Refused:
+        reply: Done | Refused = await self._engine.submit(command)
+        return reply
+
+    async def _must(self, command: Command) -> Done:
+        reply = await self._tell(command)
+        if isinstance(reply, Refused):
+            raise ServiceError(
+                f"the market refused the neighbourhood's own {type(command).__name__}: {reply.reason}",
+                remedy="this is a mistake of peerwatt's, please report it with the journal's last records",
+            )
+        return reply
+
+    # --- a gate -------------------------------------------------------------------------------------------------------
+
+    async def _gate(self, slot: int, due_us: int) -> None:
+        self.roll = Roll.of(self.system, self._engine.member_of)
+        await self._tick(slot)  # opens what is due; this gate waits
+        outside = self._outside.bidders()
+        modelled = self._modelled(outside)
+        desk = await self._engine.read(lambda state: desk_for(state, self.market, slot, self.roll))
+        intent, book = await asyncio.to_thread(self._plan, slot, desk, modelled)
+        if not desk.planned:  # refused after the gate, and standing contracts do without
+            await self._tell(AnnouncePlans(slot, self._by_member(intent.net_wh[0])))
+        orders = self._orders(slot, book)
+        if orders and desk.takes_orders and not desk.entered:
+            await self._must(EnterMany(self.market, orders))
+        await self._tick(slot + 1)  # closes the gate and clears
+        self._set_points(slot, intent, desk)
+        await self._departures(slot + 1)
+        if self._on_slot is not None:
+            cleared_us = self._clock()
+            report = await self._engine.read(lambda state: self._report(state, slot))
+            self._on_slot(replace(report, late_s=self._clock.wall_s(cleared_us - due_us), halted=desk.halted))
+
+    async def _tick(self, first_held: int) -> None:
+        await self._must(Tick(self._held(first_held)))
+
+    async def _departures(self, slot: int) -> None:
+        """Members that leave by the scenario's will before ``slot``, whose gate is the next one."""
+        if slot < self.system.grid.n:
+            for building in np.flatnonzero(self.system.market.active_until == slot).tolist():
+                await self._tell(Leave(self.roll.member_of[building]))  # refused where it has left already
+
+    def _modelled(self, outside: frozenset[str]) -> frozenset[int]:
+        ids = self.system.building_ids
+        return frozenset(m for m, b in self.roll.pairs if ids[b] not in outside)
+
+    def _plan(self, slot: int, desk: Desk, modelled: frozenset[int]) -> tuple[Plan, BookBatch]:
+        """Observe, plan, serve standing contracts and bid, as the simulation does; nobody bids for outside members."""
+        window = Window(slot, 1)
+        system = with_own_terms(self.system, desk)
+        forecast = self._plant.forecast(window)
+        prices = window_prices(system, window)
+        intent = plan(system, self._plant.observe(), forecast, prices, window)
+        _, net_wh = agree(system, intent.net_wh, window)
+        ours = np.array([m in modelled for m in self.roll.member_of], np.bool_)
+        return intent, make_book(system, net_wh, (desk.bids & ours)[None, :], prices, window)
+
+    def _orders(self, slot: int, book: BookBatch) -> tuple[tuple[int, NewOrder], ...]:
+        """Orders of a book of one slot, by rising member number."""
+        side, e_wh, price_u = book.side[0], book.e_wh[0], book.price_u[0]
+        return tuple(
+            (member, NewOrder(slot, int(side[b]), int(e_wh[b]), int(price_u[b])))
+            for member, b in self.roll.pairs
+            if side[b] and e_wh[b]
+        )
+
+    def _by_member(self, per_building: np.ndarray) -> tuple[tuple[int, int], ...]:
+        return tuple((m, int(per_building[b])) for m, b in self.roll.pairs)
+
+    def _set_points(self, slot: int, intent: Plan, desk: Desk) -> None:
+        """Tell the plant. A trade obliges to pay, not to move a battery: the controllers' plan stands in any case.
+
+        While the market is suspended nothing of it reaches a device, and set-points say that they are the default.
+        """
+        window = Window(slot, 1)
+        told = dispatch(intent, no_contracts(1, self.system.n_buildings))
+        self._plant.apply(told, window)
+        if self._on_set_points is not None:
+            source = "default" if desk.halted else "market"
+            self._on_set_points(set_points_of(self.system, self._engine.config, slot, told, source))
+
+    def _report(self, state: State, slot: int) -> SlotReport:
+        book = state.markets[self.market].books.get(slot)
+        result = None if book is None else book.result
+        orders = [] if book is None else list(book.orders.values())
+        gate_us = state.config.gate_us(state.markets[self.market].config, slot)
+        return SlotReport(
+            slot=slot,
+            start_us=state.config.slot_start_us(slot),
+            status="unknown" if book is None else str(book.status),
+            price_u=None if result is None else result.price_u,
+            volume_wh=0 if result is None else result.volume_wh,
+            members=sum(m.takes_part(slot) for m in state.members.values()),
+            orders=len(orders),
+            outside_orders=sum(order.t_us < gate_us for order in orders),
+        )
+
+    # --- after delivery -----------------------------------------------------------------------------------------------
+
+    async def _meters(self, slot: int, flows: Flows) -> None:
+        """Power flow and meters of a slot that is over; then the engine can settle it.
+
+        What the engine does not take any more (of somebody erased a moment ago, of a slot long gone) is left out.
+        """
+        state, failure = await asyncio.to_thread(self._physics, slot, flows)
+        self.roll = Roll.of(self.system, self._engine.member_of)
+        missing = await self._engine.read(lambda market: self._missing(market, slot))
+        if missing.network:
+            shown = network_state(self.system, state, failure)
+            await self._tell(MeasureNetwork(slot, int(state.loss_wh[0]), shown))
+        meters = meter(self.system, flows, Window(slot, 1))
+        for _ in range(_ATTEMPTS):
+            readings = self._readings(slot, meters, missing.members)
+            if not readings or isinstance(await self._tell(Measure(readings, SOURCE)), Done):
+                break
+            missing = await self._engine.read(lambda market: self._missing(market, slot))
+        await self._tick(self.slot)
+
+    def _readings(self, slot: int, meters: Meters, members: frozenset[int]) -> tuple[Reading, ...]:
+        end_us = self._engine.config.slot_start_us(slot + 1)
+        return tuple(
+            Reading(m, slot, int(meters.import_wh[0, b]), int(meters.export_wh[0, b]), observed_us=end_us)
+            for m, b in self.roll.pairs
+            if m in members
+        )
+
+    def _physics(self, slot: int, flows: Flows) -> tuple[NetworkState, str]:
+        """What the wires did. A power flow that does not converge is told, and counts as a slot without losses."""
+        try:
+            state, rest = physics(self.system, flows, self._loss_remainder_wh, Window(slot, 1))
+        except GridError as error:
+            return NetworkState(np.zeros(1, np.int64), None, None, None, None, None), str(error)
+        self._loss_remainder_wh = rest
+        return state, ""
+
+    def _missing(self, state: State, slot: int) -> Missing:
+        """What the engine has not heard of a slot, and takes. Members that are being erased are measured no longer."""
+        left_out = self._outside.bidders() if self._outside.meters else frozenset()
+        known = state.slots.get(slot)
+        if known is None or (known.erased and known.versions):
+            return Missing(network=False, members=frozenset())
+        gone = {m.member for m in state.members.values() if m.status == ERASED or (m.erasing and not m.inside(slot))}
+        return Missing(network=not known.network_seq, members=self._modelled(left_out) - set(known.readings) - gone)
+
+    # --- coming back --------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Find the slot to go on with, and bring the plant to its start; returns how many slots were computed again."""
+        slot: int = await self._engine.read(self._first_undone)
+        found = None if self._plant_file is None else self._plant_file.load()
+        first = 0
+        if found is not None and found[0] <= slot:
+            first = found[0]
+            arrays = dict(found[1])
+            self._loss_remainder_wh = arrays.pop(_LOSS)
+            self._plant.restore(arrays)
+        await asyncio.to_thread(self._replay, first, slot)
+        self.slot = slot
+        return slot - first
+
+    def _first_undone(self, state: State) -> int:
+        """The first slot whose measurements are not all in the journal; they come in order."""
+        last = max((slot for slot, known in state.slots.items() if known.network_seq), default=None)
+        if last is None:
+            return state.dropped_until
+        return last if self._missing(state, last).members else last + 1
+
+    def _replay(self, first: int, end: int) -> None:
+        """Let the plant do slots again that the journal has: what it does follows from the scenario alone."""
+        for window in windows(first, end, SIMULATION_WINDOW):
+            forecast = self._plant.forecast(window)
+            prices = window_prices(self.system, window)
+            intent = plan(self.system, self._plant.observe(), forecast, prices, window)
+            self._plant.apply(dispatch(intent, no_contracts(window.n, self.system.n_buildings)), window)
+            flows = self._plant.measure(window)
+            _, self._loss_remainder_wh = physics(self.system, flows, self._loss_remainder_wh, window)
+
+    def _new_plant(self) -> ModelPlant:
+        with battery_bank(self.system, emulate=False) as batteries:
+            return ModelPlant(self.system, batteries)
+
+    def _keep(self, slot: int, plant: Arrays) -> None:
+        if self._plant_file is not None:
+            self._plant_file.save(slot, plant | {_LOSS: self._loss_remainder_wh})
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What of a slot's measurements is not in the journal."""
+
+    network: bool
+    members: frozenset[int]

@@ -1,0 +1,1 @@
+"""How the registry's tables came about: Alembic's revisions, run when a registry is opened."""

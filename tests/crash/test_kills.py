@@ -1,0 +1,105 @@
+"""P1, P3, P5, P8: a market under load, killed again and again. The long form is ``make soak``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.crash.campaign import Campaign, Ending, Figures, PostgresStage, SqliteStage
+from tests.crash.endings import disk_errors, kills, losses
+from tests.crash.lost_writes import PreloadError, compile_library
+from tests.crash.postgres import NoServerError
+from tests.crash.spec import Spec
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return compile_library(tmp_path_factory.mktemp("library"))
+    except PreloadError as reason:
+        pytest.skip(str(reason))
+
+
+def _postgres(folder: Path, library: Path | None = None) -> PostgresStage:
+    try:
+        return PostgresStage(folder, library)
+    except NoServerError as reason:
+        pytest.skip(str(reason))
+
+
+def _assert_kept(figures: Figures, kills: int) -> None:
+    outcome = figures.outcome
+    assert outcome.wrong == []
+    assert (outcome.lost, outcome.doubled, outcome.changed) == (0, 0, 0)
+    assert (outcome.cleared_twice, outcome.not_cleared) == (0, 0)
+    assert outcome.ok
+    assert figures.kills >= kills
+    # a campaign in which nothing happened would prove nothing
+    assert outcome.orders > 50 * (kills + 1)
+    assert outcome.slots_cleared > kills
+    assert figures.memory.repeated > 0
+
+
+async def test_sqlite_killed_twice(tmp_path: Path) -> None:
+    endings = [Ending("kill"), Ending("own", die_at="cleared:after:1")]
+    campaign = Campaign("short", SqliteStage(tmp_path), tmp_path / "log", longest_s=0.4)
+    _assert_kept(await campaign.run(endings), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("time_goes_on", [False, True])
+async def test_sqlite_killed_at_random_and_at_clearings(tmp_path: Path, time_goes_on: bool) -> None:
+    campaign = Campaign("SQLite", SqliteStage(tmp_path), tmp_path / "log", seed=2, time_goes_on=time_goes_on)
+    _assert_kept(await campaign.run(kills(6)), 6)
+
+
+@pytest.mark.slow
+async def test_postgresql_killed_stopped_and_its_clients_killed(tmp_path: Path) -> None:
+    endings = [
+        Ending("kill"),
+        Ending("server_stop"),
+        Ending("own", die_at="cleared:before:1"),
+        Ending("server_kill"),
+    ]
+    campaign = Campaign("PostgreSQL", _postgres(tmp_path), tmp_path / "log", seed=3)
+    _assert_kept(await campaign.run(endings), 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["SQLite", "PostgreSQL"])
+async def test_the_power_goes(tmp_path: Path, library: Path, stage: str) -> None:
+    place = SqliteStage(tmp_path, library) if stage == "SQLite" else _postgres(tmp_path, library)
+    figures = await Campaign(stage, place, tmp_path / "log", seed=4).run(losses(3))
+    _assert_kept(figures, 2)
+    assert figures.power_losses == 3
+    assert figures.bytes_lost > 0
+
+
+@pytest.mark.slow
+async def test_the_disk_fails_and_the_market_stops_answering(tmp_path: Path, library: Path) -> None:
+    figures = await Campaign("errors", SqliteStage(tmp_path, library), tmp_path / "log", seed=5).run(disk_errors(3))
+    _assert_kept(figures, 0)
+    assert figures.disk_errors == 3
+
+
+# --- the campaign itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_market_that_acknowledges_too_early_is_found_out(tmp_path: Path) -> None:
+    stage = SqliteStage(tmp_path)
+    campaign = Campaign("early", stage, tmp_path / "log", seed=6, spec=Spec(store=stage.store, early=True))
+    figures = await campaign.run([Ending("kill"), Ending("kill")])
+    assert figures.outcome.lost > 0
+    assert not figures.outcome.ok
+
+
+def _names(endings: Sequence[Ending]) -> set[str]:
+    return {ending.die_at.partition(":")[0] for ending in endings if ending.die_at}
+
+
+def test_a_long_campaign_dies_at_every_record_of_a_clearing() -> None:
+    assert {"opened", "gated", "cleared", "settled", "ordered"} <= _names(kills(60))
+    assert len(kills(110)) == 110

@@ -1,0 +1,225 @@
+"""A small live market behind a real application: two markets, four members, a network, a key for every role."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from market.engine.commands import (
+    EnterOrders,
+    EnvelopeRow,
+    Join,
+    Key,
+    Measure,
+    MeasureNetwork,
+    NewOrder,
+    OpenDispute,
+    PublishEnvelopes,
+    Reading,
+    Tick,
+)
+from market.engine.config import EngineConfig, MarketConfig
+from market.engine.engine import Engine
+from market.engine.facts import SlotPrices
+from market.journal.memory import MemoryJournal, MemoryVault
+from peerwatt import wire
+from peerwatt.api.app import create_app
+from peerwatt.api.metrics import Metrics
+from peerwatt.api.paging import Pager
+from peerwatt.api.principal import Authenticator, Guard
+from peerwatt.api.rate_limit import RATES, Rate, RateLimiter
+from peerwatt.api.service import Service
+from peerwatt.api.stream_hub import StreamHub, StreamLimits
+from peerwatt.api.tokens import TokenEndpoint, TokenIssuer
+from peerwatt.store.registry import Registry
+
+US = 1_000_000
+START = datetime(2016, 6, 1, 12, tzinfo=UTC)
+START_US = int(START.timestamp()) * US
+SLOT_S = 900
+SLOTS = 96
+HOUSES = ("house-01", "house-02", "house-03", "house-04")
+WALL = datetime(2026, 3, 1, 9, tzinfo=UTC)
+SECRET = bytes(range(32))
+FREE = Rate(1_000_000, 1_000_000)
+
+CONFIG = EngineConfig(
+    run_id="test",
+    start_us=START_US,
+    slot_s=SLOT_S,
+    n_slots=SLOTS,
+    markets=(
+        MarketConfig(market_id="spot", rule="uniform_price", opens_s=8 * SLOT_S, gate_s=0),
+        MarketConfig(market_id="intraday", rule="continuous_double_auction", opens_s=4 * SLOT_S, gate_s=60),
+    ),
+    settle_after_s=SLOT_S,
+    keep_slots=48,
+)
+PRICES = SlotPrices(contracts=((300_000, 80_000, 60_000, 30_000, 0, 0, 20_000),), loss_u=50_000)
+NETWORK = wire.NetworkOut(
+    name="two buses",
+    version="5d2f0c7a9b11",
+    buses=[
+        wire.BusOut("bus-0", 400_000_000, 900_000, 1_100_000),
+        wire.BusOut("bus-1", 400_000_000, 900_000, 1_100_000, HOUSES),
+    ],
+    branches=[wire.BranchOut("line-1", "line", "bus-0", "bus-1", rating_ma=200_000)],
+)
+
+
+@dataclass
+class HandClock:
+    """Engine time that a test sets by hand."""
+
+    now_us: list[int]
+
+    def __call__(self) -> int:
+        return self.now_us[0]
+
+    def wall_s(self, engine_us: int) -> float:
+        """Nothing comes of itself soon."""
+        return 3600.0
+
+
+def slot_name(slot: int) -> str:
+    """A slot's name on the wire."""
+    return (START + timedelta(seconds=slot * SLOT_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class World:
+    """The application and what stands behind it; ``keys`` are by role, and by participant for residents."""
+
+    app: Any
+    service: Service
+    engine: Engine
+    registry: Registry
+    now_us: list[int]
+    keys: dict[str, str] = field(default_factory=dict)
+    orders: dict[str, int] = field(default_factory=dict)
+
+    def client(self, who: str | None, **headers: str) -> httpx.AsyncClient:
+        """A client of a role, of a participant's resident, or of nobody."""
+        if who is not None:
+            headers["X-API-Key"] = self.keys.get(who, who)
+        transport = httpx.ASGITransport(app=self.app, client=("192.0.2.7", 4711))
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1", headers=headers)
+
+    async def to_slot(self, slot: int, seconds: int = 0) -> None:
+        """Let engine time go on to ``seconds`` after a slot's start."""
+        self.now_us[0] = START_US + (slot * SLOT_S + seconds) * US
+        await self.engine.submit(Tick())
+
+
+def key_of(text: str) -> Key:
+    """An idempotency key for commands made by tests."""
+    return Key(text.encode().ljust(16, b"."), b"request.........")
+
+
+@asynccontextmanager
+async def world(
+    folder: Path,
+    *,
+    rates: dict[str, Rate] | None = None,
+    history: bool = True,
+    stream_valid_s: float | None = None,
+    wrap: Callable[[Engine], Any] = lambda engine: engine,
+) -> AsyncIterator[World]:
+    """A market at 13:00 whose first slots are settled; the others are open."""
+    now_us = [START_US - SLOT_S * US]
+    clock = HandClock(now_us)
+    journal, vault = MemoryJournal(), MemoryVault()
+    engine = await Engine.open(journal, vault, clock, genesis=CONFIG, prices=lambda slot: PRICES)
+    running = await _run(engine)
+    registry = await Registry.open(folder / "registry.sqlite", lambda: WALL)
+    issuer = TokenIssuer(SECRET)
+    limiter = RateLimiter(lambda: 0.0, {name: FREE for name in RATES} if rates is None else rates)
+    authenticator = await Authenticator.open(registry, lambda: WALL, issuer)
+    used = wrap(engine)
+    hub = StreamHub(engine.head.seq, _snapshot, limits=StreamLimits(heartbeat_s=0.4, grace_s=0.1))
+    engine.subscribe(hub.publish)
+    service = Service(
+        engine=used,
+        journal=journal,
+        vault=vault,
+        registry=registry,
+        guard=Guard(authenticator, limiter),
+        tokens=TokenEndpoint(registry, issuer, limiter, lambda: WALL),
+        pager=Pager(SECRET),
+        hub=hub,
+        metrics=Metrics(),
+        clock=clock,
+        wall=lambda: int(WALL.timestamp()) * US,
+        elapsed_s=lambda: 0.0,
+        network=NETWORK,
+        stream_valid_s=stream_valid_s,
+    )
+    made = World(create_app(service), service, engine, registry, now_us)
+    await _fill(made, history=history)
+    try:
+        yield made
+    finally:
+        await hub.close()
+        await authenticator.close()
+        await registry.close()
+        await running()
+
+
+async def _snapshot(view: object) -> tuple[dict[str, Any], int]:
+    return {}, 1_000_000
+
+
+async def _run(engine: Engine) -> Callable[[], Awaitable[None]]:
+    """Run the writer; what is returned stops it."""
+    import asyncio
+
+    task = asyncio.create_task(engine.run())
+
+    async def stop() -> None:
+        await engine.stop()
+        await task
+
+    return stop
+
+
+async def _fill(made: World, *, history: bool) -> None:
+    clients, engine = made.registry.clients, made.engine
+    for house in HOUSES:
+        await engine.submit(Join(house, from_slot=0))
+        await clients.client_for(house, "resident")
+        made.keys[house] = (await clients.add_key(f"{house}~resident")).text
+    for role in ("operator", "grid", "auditor", "admin"):
+        await clients.add(f"the-{role}", role)
+        made.keys[role] = (await clients.add_key(f"the-{role}")).text
+    await clients.add("agg", "aggregator", participants=HOUSES[1:3])
+    made.keys["aggregator"] = (await clients.add_key("agg")).text
+    await clients.add("reader", "meter", participants=HOUSES[:1])
+    made.keys["meter"] = (await clients.add_key("reader")).text
+    made.keys["resident"] = made.keys[HOUSES[0]]
+    await made.to_slot(-1, 30)
+    if not history:
+        return
+    one, two = engine.member_of(HOUSES[0]), engine.member_of(HOUSES[1])
+    assert one is not None and two is not None
+    await engine.submit(EnterOrders("spot", one, (NewOrder(0, 1, 1000, 250_000),), key_of("a")))
+    await engine.submit(EnterOrders("spot", two, (NewOrder(0, -1, 800, 100_000),), key_of("b")))
+    await made.to_slot(0)
+    await made.to_slot(1, 1)
+    readings = tuple(Reading(m, 0, *wh) for m, wh in ((one, (1200, 0)), (two, (0, 800))))
+    await engine.submit(Measure(readings, "test"))
+    await engine.submit(
+        MeasureNetwork(0, 5, {"v_pu_milli": [1000, 1085], "loading_permille": [874], "losses_w": 20})
+    )
+    for slot in (2, 3, 4):
+        await made.to_slot(slot, 1)
+    await engine.submit(OpenDispute(one, 0, "network", "too much", key_of("d")))
+    await engine.submit(PublishEnvelopes((EnvelopeRow(one, 4, 40, 11_000, None),), "dso", "the-grid"))
+    for name, member, side, price in (("own", one, 1, 200_000), ("other", two, -1, 250_000)):
+        reply = await engine.submit(EnterOrders("spot", member, (NewOrder(8, side, 500, price),), key_of(name)))
+        made.orders[name] = reply.answer[0].order  # type: ignore[union-attr]

@@ -1,0 +1,78 @@
+"""A scenario served as fast as it goes: the driver on the real engine, with journal and vault in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from market.engine.engine import Engine
+from market.engine.state import State
+from market.journal.memory import MemoryJournal, MemoryStore, MemoryVault
+from peerwatt.clocks import SteppedClock
+from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
+from peerwatt.live.neighbourhood import Neighbourhood, Outside
+from peerwatt.live.recovery import PlantFile
+from peerwatt.live.reports import SetPoint, SlotReport
+from peerwatt.prepare import prepare
+from peerwatt.scenario import load_scenario
+from peerwatt.system import System
+
+US_PER_S = 1_000_000
+
+
+@dataclass
+class Served:
+    """What serving left behind."""
+
+    system: System
+    store: MemoryStore
+    vault: MemoryVault
+    state: State
+    reports: list[SlotReport] = field(default_factory=list)
+    set_points: list[SetPoint] = field(default_factory=list)
+
+
+class World:
+    """A scenario and its disk, over several lives of the service."""
+
+    def __init__(self, scenario: str | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> None:
+        self.loaded = load_scenario(scenario, overrides)
+        self.system = prepare(self.loaded)
+        check_servable(self.loaded, self.system)
+        self.config = engine_config(self.loaded, self.system)
+        self.store, self.vault = MemoryStore(), MemoryVault()
+        self.reports: list[SlotReport] = []
+        self.set_points: list[SetPoint] = []
+        self.computed_again = 0
+        self.state: State | None = None
+
+    async def live(
+        self,
+        slots: int | None = None,
+        *,
+        plant_file: PlantFile | None = None,
+        outside: Outside | None = None,
+        journal: MemoryJournal | None = None,
+    ) -> State:
+        """One life: until ``slots`` are delivered, or the end; errors of the journal go through."""
+        journal = MemoryJournal(self.store) if journal is None else journal
+        known = self.store.records[-1].draft.at_us if self.store.records else 0
+        clock = SteppedClock(max(self.config.start_us - self.config.slot_s * US_PER_S, known))
+        engine = await Engine.open(journal, self.vault, clock, genesis=self.config, prices=slot_prices(self.system))
+        driver = Neighbourhood(
+            self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(),
+            on_slot=self.reports.append, on_set_points=self.set_points.extend,
+        )  # fmt: skip
+        writer = asyncio.create_task(engine.run(hold=driver.hold))
+        try:
+            await found(engine, self.system)
+            self.computed_again = await driver.recover()
+            await driver.run(asyncio.Event(), slots)
+            self.state = await engine.read(lambda state: state)
+            return self.state
+        finally:
+            await engine.stop()
+            await writer
+            await journal.close()
