@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from peerwatt.live.reports import SlotReport
-    from peerwatt.live.service import Options, Service
+    from peerwatt.live.service import Options, Started
 
 DEFAULT_PORT = 8000
 DEFAULT_HOST = "127.0.0.1"
@@ -153,7 +153,7 @@ class _Teller:
         self._console = console
         self._currency = ""
 
-    def started(self, service: Service) -> None:
+    def started(self, service: Started) -> None:
         """Addresses and, at the first start, the admin's key."""
         self._currency = service.currency
         say = self._console.print

@@ -225,13 +225,13 @@ def _erased(a: Applier, fact: f.Erased, parts: Parts) -> None:
                 del book.orders[number]
             book.erased += len(mine)
             if mine:
-                book.trades = []
-                book.events = []
+                book.trades, book.events = [], []
+                state.slots[book.slot].erased = True
             if book.result is not None:
                 book.result.positions.pop(gone, None)
             a.caches.forget(market.config.market_id, book.slot)
     for slot in state.slots.values():
-        present = gone in slot.planned_wh or gone in slot.readings
+        present = gone in slot.readings
         slot.planned_wh.pop(gone, None)
         slot.readings.pop(gone, None)
         for version in slot.versions:

@@ -20,7 +20,7 @@ from market.engine.commands import (
     Reply,
 )
 from market.engine.config import SlotState
-from market.engine.state import OPEN, LiveOrder, Market, Member, SlotBook
+from market.engine.state import ERASED, OPEN, LiveOrder, Market, Member, SlotBook
 from market.engine.turn import Turn, order_answers
 from market.registry import BidRule
 
@@ -276,7 +276,8 @@ def cancel_orders(turn: Turn, command: CancelOrders) -> Reply:
     market = turn.state.markets.get(command.market)
     if market is None:
         return Refused("unknown_market", command.market)
-    if command.member not in turn.state.members:
+    member = turn.state.members.get(command.member)
+    if member is None or member.status == ERASED:
         return Refused("not_a_member")
     numbers: list[int] = []
     if command.orders is not None:

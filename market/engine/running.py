@@ -197,7 +197,7 @@ def _announce(turn: Turn, command: c.AnnouncePlans) -> Reply:
     if any(m.books[command.slot].status != SlotState.OPEN for m in turn.state.markets.values()
            if command.slot in m.books and not m.suspended):  # fmt: skip
         return Refused("market_closed")
-    known = turn.state.members
+    known = {m.member for m in turn.state.members.values() if m.status != ERASED}
     parts: dict[int, f.Part] = {m: f.PlannedPart(wh) for m, wh in sorted(command.net_wh) if m in known}
     turn.do(f.Planned(command.slot), parts)
     return turn.done()

@@ -23,6 +23,8 @@ LARGER: Mapping[str, int] = MappingProxyType({
 """Bytes for routes whose path ends like this."""
 
 BODY_TIMEOUT_S = 30.0
+_DRAINED_BYTES = 1024 * 1024
+_DRAINED_S = 2.0
 
 
 class BodyLimit:
@@ -65,6 +67,7 @@ class BodyLimit:
             await said.send(send)
             return
         if said is not None and said > limit:
+            await _drain(receive)
             await _too_large(limit).send(send)
             return
         body = _Body(receive, send, limit, self._timeout_s)
@@ -116,6 +119,8 @@ class _Body:
             self._seen += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
             if self._seen > self._limit:
+                if not self._whole:
+                    await _drain(self._receive)
                 self.refusal = _too_large(self._limit)
                 raise HTTPException(413)
         else:
@@ -143,6 +148,20 @@ def _content_length(scope: Scope) -> int | Refusal | None:
     return int(said[0])
 
 
+async def _drain(receive: Receive) -> None:
+    """Let a client say a little more before the connection is closed: one that still writes would lose the answer."""
+    seen = 0
+    try:
+        async with asyncio.timeout(_DRAINED_S):
+            while seen < _DRAINED_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                seen += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
 def _too_large(limit: int) -> Refusal:
     # The rest of the body is not read, so the connection cannot serve another request.
-    return refuse("too_large", f"at most {limit} bytes are taken here", headers=[("Connection", "close")])
+    return refuse("body_too_large", f"at most {limit} bytes are taken here", headers=[("Connection", "close")])

@@ -11,10 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from starlette.requests import ClientDisconnect
-
 from peerwatt.api.principal import EXCHANGE, Exchange
-from peerwatt.api.problems import Refusal, refuse, unexpected
+from peerwatt.api.problems import Boundary, Refusal, refuse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,7 +63,7 @@ class Shield:
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), docs: Iterable[str] = DOCS) -> None:
-        self._app = app
+        self._app = Boundary(app)
         self._hosts = {*LOCAL_HOSTS, *(_normal(host) for host in hosts)}
         self._docs = frozenset(docs)
 
@@ -86,15 +84,7 @@ class Shield:
             await wrong.send(answer)
             return
         scope[EXCHANGE] = answer.exchange
-        try:
-            await self._app(scope, receive, answer)
-        except ClientDisconnect:
-            return  # nobody is there to be answered
-        except Exception as error:  # the last place where an error can still become an answer
-            refusal = error if isinstance(error, Refusal) else unexpected(error, scope["method"], scope["path"])
-            if answer.started:
-                raise  # the server can only cut the connection now
-            await refusal.send(answer)
+        await self._app(scope, receive, answer)
 
     def _wrong_host(self, scope: Scope) -> Refusal | None:
         named = [value for name, value in scope["headers"] if name == b"host"]
@@ -116,7 +106,7 @@ def _normal(host: str) -> str:
 class _Answer:
     """``send`` of one request: puts in the headers when the answer starts."""
 
-    __slots__ = ("_api", "_held", "_page", "_parts", "_secure", "_send", "exchange", "started")
+    __slots__ = ("_api", "_held", "_page", "_parts", "_secure", "_send", "exchange")
 
     def __init__(self, scope: Scope, send: Send, *, page: bool) -> None:
         self._send = send
@@ -126,11 +116,9 @@ class _Answer:
         self._held: Message | None = None
         self._parts: list[bytes] = []
         self.exchange = Exchange()
-        self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
             headers = list(message.get("headers", ()))
             html = self._add(headers)
             message = {**message, "headers": headers}

@@ -24,15 +24,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from market.engine.commands import REFUSALS, Command
+from peerwatt.clocks import Stopwatch
+from peerwatt.wire.times import US
 
 if TYPE_CHECKING:
+    from market.engine.engine import Engine
+    from market.engine.publication import Publication
     from market.engine.state import State
     from peerwatt.api.stream_hub import StreamCounts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-OUTCOMES = ("done", "repeated", "refused", "overloaded", "failed")
-"""What becomes of a command. ``repeated``: the first answer again; ``failed``: the journal is broken."""
+OUTCOMES = ("done", "repeated", "refused", "error")
+"""What becomes of a command. ``repeated``: the first answer again; ``error``: it could not be carried out."""
 
 _COMMANDS = frozenset(command.__name__ for command in get_args(Command))
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
@@ -90,9 +94,14 @@ class _Looked(Collector):
 
 
 class Metrics:
-    """Counts what the engine and the HTTP side do. Every call takes about a microsecond and never raises."""
+    """Counts what the engine and the HTTP side do. Every call takes about a microsecond and never raises.
 
-    def __init__(self) -> None:
+    It is a `market.engine.engine.Watcher`; `follow` ties it to an engine. ``elapsed_s`` is a monotonic clock [s].
+    """
+
+    def __init__(self, elapsed_s: Callable[[], float] | None = None) -> None:
+        self._elapsed_s = Stopwatch().elapsed_s if elapsed_s is None else elapsed_s
+        self._group_began_s = 0.0
         self.registry = CollectorRegistry()
         self._looked = _Looked()
         self.registry.register(self._looked)
@@ -119,8 +128,8 @@ class Metrics:
         )
         self._refusal_codes = counter("peerwatt_engine_refusals_total", "Refused commands and orders by code", "code")
         self._group = histogram("peerwatt_engine_group_commands", "Commands committed together", _GROUP)
+        self._group_records = histogram("peerwatt_engine_group_records", "Records committed together", _GROUP)
         self._commit = histogram("peerwatt_engine_commit_seconds", "Time to make a group durable", _COMMIT_S)
-        self._orders = counter("peerwatt_orders_accepted_total", "Orders taken into a book")
         self._clearing = histogram("peerwatt_clearing_seconds", "Time to clear a slot", _CLEARING_S, "market")
         self._publish = histogram(
             "peerwatt_gate_to_publish_seconds", "From a slot's gate to its published result", _PUBLISH_S, "market"
@@ -136,32 +145,41 @@ class Metrics:
     # --- the engine -------------------------------------------------------------------------------------------------
 
     def command(self, kind: str, outcome: str) -> None:
-        """A command of class ``kind`` was answered; ``outcome`` is of ``OUTCOMES``."""
+        """A command of class ``kind`` was answered; ``outcome`` is of ``OUTCOMES``, or the code of a refusal."""
         child = self._commands.get((kind, outcome))
         if child is None:
-            known = kind if kind in _COMMANDS else "other", outcome if outcome in OUTCOMES else "other"
-            child = self._commands[kind, outcome] = self._command_kinds.labels(*known)
+            known = outcome if outcome in OUTCOMES else "refused"
+            child = self._command_kinds.labels(kind if kind in _COMMANDS else "other", known)
+            if outcome in OUTCOMES or outcome in REFUSALS:
+                self._commands[kind, outcome] = child
         child.inc()
+        if outcome not in OUTCOMES:
+            self.refused(outcome)
 
     def refused(self, code: str, n: int = 1) -> None:
-        """``n`` commands or orders were refused with a code of ``REFUSALS``."""
+        """``n`` commands, or single orders of one, were refused with a code of ``REFUSALS``."""
         child = self._refusals.get(code)
         if child is None:
-            child = self._refusals[code] = self._refusal_codes.labels(code if code in REFUSALS else "other")
+            known = code if code in REFUSALS else "other"
+            child = self._refusals[known] = self._refusal_codes.labels(known)
         child.inc(n)
 
-    def group(self, n: int, commit_s: float) -> None:
-        """``n`` commands became durable together, which took ``commit_s``."""
-        self._group.observe(n)
-        self._commit.observe(commit_s)
+    def group(self, commands: int, records: int) -> None:
+        """A group is about to be made durable."""
+        self._group.observe(commands)
+        self._group_records.observe(records)
+        self._group_began_s = self._elapsed_s()
 
-    def accepted(self, n: int) -> None:
-        """``n`` orders were taken."""
-        self._orders.inc(n)
+    def committed(self) -> None:
+        """And is durable."""
+        self._commit.observe(self._elapsed_s() - self._group_began_s)
 
-    def cleared(self, market: str, clearing_s: float, gate_to_publish_s: float) -> None:
-        """A slot was cleared: time spent on it, and from its gate to its result's publication [s, engine time]."""
+    def clearing(self, market: str, clearing_s: float) -> None:
+        """A slot was cleared, which took ``clearing_s``."""
         self._clearing.labels(market).observe(clearing_s)
+
+    def published(self, market: str, gate_to_publish_s: float) -> None:
+        """A slot's price was told, so long after its gate [s, engine time]."""
         self._publish.labels(market).observe(gate_to_publish_s)
 
     def late_gate(self, market: str) -> None:
@@ -198,10 +216,31 @@ class Metrics:
     def watch_engine(
         self, queue: Callable[[], int], head_seq: Callable[[], int], snapshot_age_s: Callable[[], float]
     ) -> None:
-        """Follow the engine's queue, its journal and the age of its last snapshot (NaN if there is none)."""
+        """Look at the engine's queue, its journal and the age of its last snapshot [s] (NaN if there is none)."""
         self.watch("peerwatt_engine_queue_commands", "Commands that wait for the writer", queue)
         self.watch("peerwatt_journal_seq", "Number of the last durable record", head_seq)
         self.watch("peerwatt_snapshot_age_seconds", "Engine time since the last snapshot", snapshot_age_s)
+
+    def follow(self, engine: Engine, clock: Callable[[], int], *, late_s: float = 1.0) -> Callable[[], None]:
+        """Be the engine's watcher, count its orders, and compare its gates with ``clock`` (engine time).
+
+        A gate is late when it closes more than ``late_s`` of engine time after it should. Returns what ends it.
+        """
+        engine.watcher = self
+        self.watch("peerwatt_orders_accepted_total", "Orders taken", lambda: engine.state.next_order - 1)
+        config = engine.config
+        markets = {market.market_id: market for market in config.markets}
+
+        def note(news: Publication) -> None:
+            if news.topic == "price":
+                gate_us = config.gate_us(markets[news.market], news.slot)
+                self.published(news.market, (clock() - gate_us) / US)
+            elif news.topic == "slot" and news.data.get("state") == "gate_closed":
+                gate_us = config.gate_us(markets[news.market], news.slot)
+                if news.at_us - gate_us > late_s * US:
+                    self.late_gate(news.market)
+
+        return engine.subscribe(note)
 
     def watch_stream(self, counts: StreamCounts) -> None:
         """Follow the live stream."""

@@ -34,7 +34,6 @@ MAX_QUERY_BYTES = 4096
 MAX_KEY_CHARS = 128
 LASTING = b"private, max-age=31536000, immutable"
 FRESH = b"private, no-cache"
-_TAGS = frozenset({b"if-match", b"if-none-match"})
 _HEADERS = frozenset({b"content-type", b"idempotency-key", b"if-match", b"if-none-match", b"authorization"})
 
 _encode = msgspec.json.Encoder().encode
@@ -91,7 +90,7 @@ async def serve(
     query = _query(operation, scope["query_string"])
     headers = _headers(scope)
     name = _key_of(headers) if operation.keyed else None
-    if operation.if_match and "if-match" not in headers:
+    if operation.if_match and not headers.get("if-match"):
         raise refuse("version_needed", "read it first, and send its ETag back in If-Match")
     body = None
     if operation.body is not None:
@@ -117,8 +116,6 @@ def _headers(scope: Scope) -> dict[str, str]:
             if text in found:
                 raise refuse("malformed_request", f"the header {text} comes twice")
             found[text] = value.decode("latin-1").strip()
-            if not found[text] and name in _TAGS:
-                raise refuse("malformed_request", f"the header {text} is empty")
     return found
 
 
@@ -149,7 +146,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise refuse("too_large", f"at most {limit} bytes")
+            raise refuse("body_too_large", f"at most {limit} bytes")
         if not message.get("more_body", False):
             return part if not parts else b"".join((*parts, part))
         parts.append(part)
@@ -206,7 +203,7 @@ async def _send(operation: Operation, answer: Answer, headers: Mapping[str, str]
     if answer.etag is not None:
         told.append((b"etag", answer.etag.encode("latin-1")))
         told.append((b"cache-control", LASTING if answer.lasting else FRESH))
-        if operation.method == "GET" and not_modified(headers.get("if-none-match"), answer.etag):
+        if operation.method == "GET" and _has_it(headers.get("if-none-match"), answer.etag):
             await send({"type": "http.response.start", "status": 304, "headers": told})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -222,6 +219,14 @@ async def _send(operation: Operation, answer: Answer, headers: Mapping[str, str]
         told.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status or operation.status, "headers": told})
     await send({"type": "http.response.body", "body": body})
+
+
+def _has_it(if_none_match: str | None, etag: str) -> bool:
+    """Whether the caller has this version. What cannot be read names no version: it gets the whole answer."""
+    try:
+        return not_modified(if_none_match, etag)
+    except Refusal:
+        return False
 
 
 async def _nothing() -> MutableMapping[str, Any]:

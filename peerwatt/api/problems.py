@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from market.engine.commands import REFUSALS, Refused
@@ -24,7 +26,7 @@ from peerwatt.wire.service import Problem, ProblemError
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
-    from starlette.types import Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "/problems/"
@@ -71,7 +73,7 @@ TITLES: Mapping[str, tuple[int, str]] = MappingProxyType({
     "exists": (409, "It is there already"),
     "no_longer_open": (409, "It is not open any more"),
     "stale": (412, "It has changed since it was read"),
-    "too_large": (413, "The body is too large"),
+    "body_too_large": (413, "The body is too large"),
     "wrong_host": (421, "This is not the host the request names"),
     "invalid": (422, "The request is not valid"),
     "version_needed": (428, "The header If-Match is needed"),
@@ -100,7 +102,7 @@ _HTTP_CODES: Mapping[int, str] = MappingProxyType(
         404: "not_found",
         405: "method_not_allowed",
         408: "slow_body",
-        413: "too_large",
+        413: "body_too_large",
         422: "invalid",
         429: "too_many_requests",
         503: "unavailable",
@@ -234,13 +236,45 @@ def unexpected(error: BaseException, method: str, path: str) -> Refusal:
     )
 
 
+class Boundary:
+    """Turns whatever an app raises into an answer, as long as none has begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as error:  # the last place where an error can still become an answer
+            if started:
+                raise  # the server logs it, and can only cut the connection
+            if isinstance(error, HTTPException):
+                refusal = _of_http(error)
+            else:
+                refusal = error if isinstance(error, Refusal) else unexpected(error, scope["method"], scope["path"])
+            await refusal.send(send)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Give every error of an app the shape of a problem: routing, validation, registry, engine, whatever else.
 
-    Errors nobody thought of are caught by `peerwatt.api.headers.Shield`, so that their answers get all headers too.
+    Errors nobody thought of are caught by a `Boundary` inside the app: Starlette itself would answer them in its own
+    words, outside of everything that an app adds.
     """
     from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
 
     from core.errors import JournalError, ServiceError
 
@@ -264,6 +298,7 @@ def add_handlers(app: FastAPI) -> None:
         _log.error("%s %s cannot be done: %s", request.method, request.url.path, error, exc_info=error)
         return refuse("unavailable", headers=[("Retry-After", "5")]).response()
 
+    app.add_middleware(Boundary)
     app.add_exception_handler(Refusal, of_refusal)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)

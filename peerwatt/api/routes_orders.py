@@ -15,7 +15,7 @@ from market.engine.state import ORDER_STATUSES, LiveOrder, State
 from peerwatt import wire
 from peerwatt.api import views
 from peerwatt.api.entering import amend_one, enter_batch, enter_one
-from peerwatt.api.lookup import Listing, acting_for, market_of, own_members, slot_index, submit
+from peerwatt.api.lookup import Listing, acting_for, market_of, note_access, own_members, slot_index, submit
 from peerwatt.api.operation import Answer, Call, Group, Paged
 from peerwatt.api.problems import refuse
 from peerwatt.api.routes_markets import text
@@ -77,6 +77,7 @@ async def list_orders(call: Call) -> Answer:
     own = own_members(service, call.caller)
     if (participant := text(query.participant)) is not None:
         own = {acting_for(service, call.caller, participant): participant}
+        await note_access(call, [participant])
     named = text(query.slot)
     slot = None if named is None else slot_index(service, named)
     status = text(query.status)
@@ -106,18 +107,19 @@ def _number(text: str) -> int:
 
 
 async def _own(call: Call) -> tuple[LiveOrder, str]:
-    """An order of the caller's own with its participant; 404 for any other."""
+    """An order of a participant that the caller may act for, with its name; 404 for any other."""
     service, name = call.service, call.path["market"]
-    own = own_members(service, call.caller)
     number = _number(call.path["order_id"])
 
     def look(state: State) -> LiveOrder | None:
         return views.find_order(market_of(state, name), number)
 
     order = await service.engine.read(look)
-    if order is None or order.member not in own:
+    participant = None if order is None else service.engine.participant_of(order.member)
+    if order is None or participant is None or not call.caller.sees(participant):
         raise refuse("unknown_order", call.path["order_id"])
-    return order, own[order.member]
+    await note_access(call, [participant])
+    return order, participant
 
 
 @routes.get(

@@ -15,17 +15,13 @@ from urllib.parse import parse_qsl
 from peerwatt.api.problems import Refusal, refuse
 from peerwatt.api.stream_hub import StreamClosedError, StreamFullError, StreamHub
 from peerwatt.api.stream_reader import Reader, body
-from peerwatt.api.stream_ring import View
+from peerwatt.api.stream_ring import TOPICS, View
+
+__all__ = ["TOPICS", "Admit", "StreamAccess", "StreamEndpoint"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-TOPICS = (
-    "slot", "market", "price", "trade", "book", "network", "settled",
-    "order", "result", "bill", "envelope", "terms", "dispute", "member",
-)  # fmt: skip
-"""What can be followed; those from ``order`` on are one member's."""
 
 _MAX_QUERY_BYTES = 4096
 _LATER = [("retry-after", "5")]

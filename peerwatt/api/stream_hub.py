@@ -14,10 +14,11 @@ from typing import Any
 from core.errors import PeerwattError
 from market.engine.publication import Publication
 from peerwatt.api.stream_reader import Chunks, Message, Reader, body
-from peerwatt.api.stream_ring import PUBLIC, Present, Ring, View, parse_position
+from peerwatt.api.stream_ring import PUBLIC, TOPICS, Present, Ring, View, parse_position
 from peerwatt.api.stream_snapshots import SnapshotProvider, Snapshots
 
 _SLICE = 64
+_TOPICS = frozenset(TOPICS)
 _TICKS_PER_BEAT = 8
 _FRESH_EVENTS = 4096  # a kept snapshot with more news behind it is made anew
 
@@ -128,12 +129,13 @@ class StreamHub:
     def publish(self, publication: Publication) -> None:
         """Take one publication; hand this to ``Engine.subscribe``. Call it on the event loop.
 
-        Raises
-        ------
-        ValueError
-            If it belongs to an earlier record than the one before.
+        What is of no topic of ``TOPICS`` is for others. Nothing that is published here makes it fail.
         """
+        if publication.topic not in _TOPICS:
+            return
         event = self.ring.append(publication)
+        if event is None:
+            return
         self.counts.events += 1
         self._known_seq = max(self._known_seq, publication.seq)
         if not self._readers:

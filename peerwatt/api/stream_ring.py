@@ -21,6 +21,12 @@ from market.engine.publication import Publication
 Position = tuple[int, float]
 """A record's number and which of its publications, from 1; infinity stands for all of them."""
 
+TOPICS = (
+    "slot", "market", "price", "trade", "book", "network", "settled",
+    "order", "result", "bill", "envelope", "terms", "dispute", "member",
+)  # fmt: skip
+"""What can be followed; those from ``order`` on are one member's."""
+
 PUBLIC = -1
 _FORGOTTEN = -2
 _END = "end"
@@ -177,17 +183,14 @@ class Ring:
     def __len__(self) -> int:
         return len(self._all)
 
-    def append(self, publication: Publication) -> Event:
-        """Keep a publication.
+    def append(self, publication: Publication) -> Event | None:
+        """Keep a publication; None if it follows from a record that every snapshot from here on has in it.
 
-        Raises
-        ------
-        ValueError
-            If it belongs to a record before the last one's, or before the start.
+        News told late, of a record before the last one's (books are), takes its place behind that one's.
         """
-        seq = publication.seq
-        if seq < self._seq or seq <= self._start[0]:
-            raise ValueError(f"news of record {seq} came after record {max(self._seq, int(self._start[0]))}")
+        if publication.seq <= self._start[0]:
+            return None
+        seq = max(publication.seq, self._seq)
         self._k = self._k + 1 if seq == self._seq else 1
         self._seq = seq
         self.last_n += 1

@@ -27,7 +27,7 @@ class StreamQuery(In):
         Annotated[
             str,
             Meta(
-                pattern=f"^{_TOPIC}(,{_TOPIC})*$",
+                pattern=f"^({_TOPIC}(,{_TOPIC})*)?$",
                 max_length=200,
                 description="Topics, with commas between; all if not given.",
                 examples=["price,slot"],
@@ -39,7 +39,7 @@ class StreamQuery(In):
         Annotated[
             str,
             Meta(
-                pattern="^[a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*$",
+                pattern="^([a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*)?$",
                 max_length=200,
                 description="Markets, with commas between; all if not given.",
                 examples=["spot"],
@@ -51,8 +51,6 @@ class StreamQuery(In):
         Annotated[
             str,
             Meta(
-                pattern="^[!-~]*$",
-                max_length=60,
                 description="Where to go on, for clients that cannot send the header `Last-Event-ID`.",
                 examples=["48211-2"],
             ),

@@ -9,7 +9,7 @@ from market.engine.publication import Publication
 from peerwatt.wire.times import SlotNames, time_text
 
 _SLOTS = frozenset({"slot", "first_slot", "end_slot", "from_slot", "until_slot"})
-_ORDERS = frozenset({"order_id", "order"})
+_IDS = {"order_id": "order_id", "order": "order_id", "dispute": "dispute_id"}
 _TIMES = frozenset({"at_us", "gate_us", "opens_us", "expires_us", "gate", "expires_at"})
 
 
@@ -45,8 +45,8 @@ class WireForm:
     def _put(self, data: dict[str, Any], name: str, value: Any) -> None:
         if name in _SLOTS and isinstance(value, int):
             data[name] = self._slots.text(value)
-        elif name in _ORDERS and isinstance(value, int):
-            data["order_id"] = str(value)
+        elif name in _IDS and isinstance(value, int):
+            data[_IDS[name]] = str(value)
         elif name in _TIMES and isinstance(value, int):
             data[name.removesuffix("_us")] = time_text(value)
         elif name == "fills":

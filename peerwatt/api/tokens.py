@@ -331,7 +331,7 @@ def token_router(endpoint: TokenEndpoint) -> APIRouter:
         "/oauth/token",
         summary="Get an access token (OAuth 2 client credentials)",
         response_class=Response,
-        responses={**_ANSWERS, **responses("too_large", "too_many_requests", "overloaded")},
+        responses={**_ANSWERS, **responses("body_too_large", "too_many_requests", "overloaded")},
         openapi_extra={"requestBody": _BODY},
     )
     async def token(request: Request) -> Response:

@@ -146,6 +146,11 @@ class Gateway:
             if isinstance(result, Exception):
                 raise result
 
+    async def told(self) -> None:
+        """Wait until the broker has all news so far."""
+        await self._teller.told()
+        await self.link.drained()
+
     async def stop(self) -> None:
         """Say that the market is no longer reachable here, and end `run`."""
         self.link.send(_engine_status(EngineStatus("offline")))

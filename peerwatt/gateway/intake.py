@@ -26,6 +26,7 @@ from market.engine.commands import (
 )
 from market.engine.commands import Key as EngineKey
 from market.engine.config import EngineConfig
+from market.engine.engine import Overloaded
 from market.engine.facts import FLAG_BITS, QUALITIES
 from peerwatt.api.operation import idempotency_key
 from peerwatt.gateway.payloads import (
@@ -148,10 +149,9 @@ class Intake:
             return await self._kinds[request](member, payload)
         except _UNREADABLE as error:
             return problem(request, "invalid_request", str(error), key=key_in(payload))
+        except Overloaded as busy:
+            return problem(request, "overloaded", key=key_in(payload), retry_s=float(busy.retry_after_s))
         except Exception as error:
-            retry_s = getattr(error, "retry_after_s", None)
-            if retry_s is not None:
-                return problem(request, "overloaded", key=key_in(payload), retry_s=float(retry_s))
             if not isinstance(error, JournalError):
                 _LOGGER.exception("a request by %s failed", request)
             return problem(request, "unavailable", key=key_in(payload), retry_s=_UNAVAILABLE_S)

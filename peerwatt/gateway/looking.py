@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from market.engine.config import SlotState
 from market.engine.facts import QUALITIES
+from market.engine.looking import depth
 from market.engine.publication import Publication
 from market.engine.state import ERASED, Envelope, SlotBook, State
-from peerwatt.api.views import book_out
 from peerwatt.gateway.payloads import EnvelopeLimits, EnvelopeNews, EnvelopeRow, Home, TermsNews
 from peerwatt.wire.money import SlotRange
 from peerwatt.wire.times import US, SlotNames, time_text
@@ -59,10 +59,7 @@ def _slot_news(state: State, name: str, book: SlotBook) -> Iterator[Publication]
     gate = config.gate_us(state.markets[name].config, slot)
     yield Publication(state.seq, state.at_us, "slot", name, slot, -1, {"state": str(book.status), "gate": gate})
     if book.status in {SlotState.OPEN, SlotState.SUSPENDED} and gate > state.at_us:
-        depth = book_out(state, SlotNames(config.start_us, config.slot_s), name, book)
-        sides = {"buy": depth.buy, "sell": depth.sell}
-        data = {side: [[level.price_u, level.e_wh] for level in levels] for side, levels in sides.items()}
-        yield Publication(state.seq, state.at_us, "book", name, slot, -1, data)
+        yield Publication(state.seq, state.at_us, "book", name, slot, -1, depth(state, name, slot) or {})
     result = book.result
     if result is None:
         return

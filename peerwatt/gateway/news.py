@@ -53,6 +53,7 @@ class Herald:
     def __init__(self, config: EngineConfig, participant_of: Callable[[int], str | None], speed: float = 1.0) -> None:
         self._config = config
         self._participant_of = participant_of
+        self._markets = {market.market_id: market for market in config.markets}
         self._speed = speed
         self._names = SlotNames(config.start_us, config.slot_s)
         self._writers: dict[str, Callable[[Publication, dict[str, Any]], list[Message]]] = {
@@ -119,8 +120,9 @@ class Herald:
         name = self.slot_name(p.slot)
         buy, sell = ([BookLevel(price_u, e_wh) for price_u, e_wh in data[side]] for side in ("buy", "sell"))
         news = BookNews(p.seq, time_text(p.at_us), p.market, name, buy, sell)
-        market = next(m for m in self._config.markets if m.market_id == p.market)
-        gate_us = self._config.gate_us(market, p.slot)
+        gate_us = self._config.gate_us(self._markets[p.market], p.slot)
+        if gate_us <= p.at_us:
+            return []  # what is left then is nobody's to take
         return [self._state(t.slot_topic(p.market, name, "book"), news, gate_us, p.at_us)]
 
     def _trade(self, p: Publication, data: dict[str, Any]) -> list[Message]:

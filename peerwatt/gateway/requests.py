@@ -15,6 +15,7 @@ from peerwatt.gateway.payloads import Ack
 
 _OVERLOAD_S = 1.0
 _MAX_CORRELATION = 512
+_ANSWERS = {"meters": ("acks", "meters/acks")}  # an account for meters alone cannot read the other answers
 
 
 class RequestDesk:
@@ -47,14 +48,14 @@ class RequestDesk:
 
     async def take(self, participant: str, request: str, message: Incoming) -> None:
         """Deal with a message to one of a participant's command topics."""
-        home = t.participant_topic(participant, t.acks_of(request))
+        home = t.participant_topic(participant, "acks")
         if message.retain:
             if message.payload:  # an empty one takes back what was kept
                 self._link.send(Message(message.topic, b"", retain=True))
                 self._refuse(message, home, problem(request, "retained", key=key_in(message.payload)))
             return
         to = message.response_topic or home
-        if to != home and not _below(home, to):
+        if not any(_within(t.participant_topic(participant, name), to) for name in _ANSWERS.get(request, ("acks",))):
             # We may publish anywhere and they may not.
             self._refuse(message, home, problem(request, "bad_response_topic", key=key_in(message.payload)))
         elif len(message.correlation or b"") > _MAX_CORRELATION:
@@ -91,6 +92,7 @@ class RequestDesk:
         return Message(to, encode(ack), expiry_s=DAY_S, correlation=correlation)
 
 
-def _below(home: str, topic: str) -> bool:
-    """Whether a topic is one below ``home`` that can be published to."""
-    return topic.startswith(home + "/") and t.is_topic_name(topic[len(home) :].replace("/", "")) and len(topic) < 1_000
+def _within(home: str, topic: str) -> bool:
+    """Whether a topic is ``home`` or one below it that can be published to."""
+    rest = topic.removeprefix(home + "/")
+    return topic == home or (rest != topic and len(topic) < 1_000 and t.is_topic_name(rest.replace("/", "")))

@@ -80,6 +80,7 @@ class Teller:
         self._max_backlog = max_backlog
         self._backlog: deque[Publication] = deque()
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
         self._resync = True
         self._known_until = -1  # states up to this record are told
         self._names: dict[int, str] = {}
@@ -101,7 +102,12 @@ class Teller:
             self._resync = True
         else:
             self._backlog.append(publication)
+        self._idle.clear()
         self._wake.set()
+
+    async def told(self) -> None:
+        """Wait until all news so far are on their way."""
+        await self._idle.wait()
 
     async def run(self) -> None:
         """Tell everything from the start, then news, for ever."""
@@ -117,6 +123,8 @@ class Teller:
                 _LOGGER.warning("the market cannot be read: news wait")
                 await asyncio.sleep(_AGAIN_S)
                 continue
+            if not self._wake.is_set():
+                self._idle.set()
             await self._wake.wait()
 
     async def _drain(self) -> None:

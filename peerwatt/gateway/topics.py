@@ -98,7 +98,7 @@ TOPICS: tuple[TopicInfo, ...] = (
     ),
     _private("acks", "Ack", _DAY, "The answer to each request: durable when it says so."),
     TopicInfo(
-        f"{_OWN}/meters/acks", Who.GATEWAY, Who.METERS, "Ack", False, _DAY, "The answer to meter readings.",
+        f"{_OWN}/meters/acks", Who.GATEWAY, Who.METERS, "Ack", False, _DAY, "The answer to meter readings, where their response topic asks for it here.",
     ),
     _private("orders/state", "OrderNews", _DAY, "What became of an order without your doing."),
     _private("results", "ResultNews", _DAY, "What you got of a slot that was cleared."),
@@ -124,11 +124,6 @@ TOPICS: tuple[TopicInfo, ...] = (
 
 COMMANDS = ("orders", "orders/amend", "orders/cancel", "meters", "envelope/receipts")
 """Topics of a participant that ask for something and are answered on its ``acks``."""
-
-
-def acks_of(request: str) -> str:
-    """The topic of a participant on which requests by one of its command topics are answered."""
-    return "meters/acks" if request == "meters" else "acks"
 
 
 def market_topic(market: str, name: str = "") -> str:

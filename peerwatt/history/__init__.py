@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peerwatt.history.reading import History
-    from peerwatt.history.writer import HistoryWriter, rebuild
+    from peerwatt.history.writer import KINDS, HistoryWriter, rebuild
 
-__all__ = ["History", "HistoryWriter", "rebuild"]
+__all__ = ["KINDS", "History", "HistoryWriter", "rebuild"]
 
-_PLACES = {"History": "reading", "HistoryWriter": "writer", "rebuild": "writer"}
+_PLACES = {"History": "reading", "HistoryWriter": "writer", "KINDS": "writer", "rebuild": "writer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,8 +126,3 @@ def check_tables(folder: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.name not in TABLES and not path.name.startswith((POSITION, ".")):
             raise RunError(f"{folder} holds {path.name}, which is no history", remedy="choose another folder")
-
-
-def utc(at_us: int) -> datetime:
-    """A moment as an aware time."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from core import RunError
 from market.settlement import BILL_LINES, LEDGER_KINDS
 from peerwatt.history import files
-from peerwatt.history.tables import MEMBERS, NETWORK, PRICES, SETTLEMENTS, Table, arrow_schema
+from peerwatt.history.tables import MEMBERS, NETWORK, PRICES, SETTLEMENTS, SYSTEM_ACCOUNTS, Table, arrow_schema
 from peerwatt.wire.times import US, SlotNames, time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from market.engine.state import SettledVersion, Settlement
-    from peerwatt.api.views_money import SettlementFull
+    from peerwatt.api.service import Past
 
 Recent = Callable[[Table, int, int], "pa.Table"]
 """Rows of slots [first, end) that are in no file yet, such as ``HistoryWriter.recent``."""
 
 _MOST_ROWS = 10_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST = "QUALIFY version = max(version) OVER (PARTITION BY slot)"
 _LAST = "QUALIFY seq = max(seq) OVER (PARTITION BY slot)"
 
@@ -96,40 +98,26 @@ class History:
             pa.csv.write_csv(named, out)
         return bytes(out.getvalue())
 
-    async def newest(self, member: int, first: int, end: int) -> list[Settlement]:
-        """A member's slots in their newest versions, as the engine's state has them (without single contracts)."""
-        fresh = self._fresh(MEMBERS, first, end)
-        rows = await asyncio.to_thread(self._member_slots, member, first, end, fresh, False, _MOST_ROWS)
-        return [_settlement(row) for row in rows.to_pylist()]
+    async def settled(self, member: int, first: int, end: int, limit: int | None = None) -> list[Past]:
+        """All versions of a member's slots as the engine's state has them, without single contracts; in a thread.
 
-    async def settlements(
-        self, names: SlotNames, participant: str, member: int, first: int, end: int, limit: int
-    ) -> list[SettlementFull]:
-        """All versions of a member's slots on the wire, each with its difference to the one before; by slot, version.
-
-        The first ``limit`` rows.
+        With ``limit``, those of at least so many versions, and of whole slots only.
         """
-        from peerwatt.api.views_money import settlement_out
+        mine, totals = self._fresh(MEMBERS, first, end), self._fresh(SETTLEMENTS, first, end)
+        return await asyncio.to_thread(self._settled, member, first, end, limit, mine, totals)
 
-        mine, all_of = self._fresh(MEMBERS, first, end), self._fresh(SETTLEMENTS, first, end)
+    def _settled(
+        self, member: int, first: int, end: int, limit: int | None, mine: pa.Table | None, totals: pa.Table | None
+    ) -> list[Past]:
+        from peerwatt.api.service import Past
 
-        def query() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-            own = self._member_slots(member, first, end, mine, True, limit).to_pylist()
-            if not own:
-                return [], []
-            until = own[-1]["slot"] + 1
-            return own, self._query(SETTLEMENTS, own[0]["slot"], until, all_of).to_pylist()
-
-        own, versions = await asyncio.to_thread(query)
+        if limit is not None:
+            some = self._member_slots(member, first, end, mine, True, limit)
+            end = some.column("slot")[-1].as_py() + 1 if len(some) else first
+        own = self._member_slots(member, first, end, mine, True, _MOST_ROWS).to_pylist()
+        versions = self._query(SETTLEMENTS, first, end, totals).to_pylist() if own else []
         of = {(row["slot"], row["version"]): _version(row) for row in versions}
-        found: list[SettlementFull] = []
-        before: tuple[int, Settlement] | None = None
-        for row in own:
-            slot, now = row["slot"], _settlement(row)
-            same = before[1] if before is not None and before[0] == slot else None
-            found.append(settlement_out(names, participant, slot, of[slot, row["version"]], now, same))
-            before = slot, now
-        return found
+        return [Past(row["slot"], of[row["slot"], row["version"]], _settlement(row)) for row in own]
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
@@ -206,16 +194,14 @@ def _settlement(row: dict[str, Any]) -> Settlement:
 
 def _version(row: dict[str, Any]) -> SettledVersion:
     from market.engine.state import SettledVersion
-    from peerwatt.history.tables import SYSTEM_ACCOUNTS
 
     accounts = tuple(tuple(row[f"{account}_{kind}_u"] for account in SYSTEM_ACCOUNTS) for kind in LEDGER_KINDS)
-    at_us = int(row["at"].timestamp()) * US + row["at"].microsecond
     return SettledVersion(
-        row["version"],
-        row["seq"],
-        at_us,
-        row["reason"],
-        accounts,
-        row["loss_wh"],
-        {},
+        version=row["version"],
+        seq=row["seq"],
+        at_us=(row["at"] - _EPOCH) // timedelta(microseconds=1),
+        reason=row["reason"],
+        accounts_u=cast("tuple[tuple[int, int, int, int], ...]", accounts),
+        loss_wh=row["loss_wh"],
+        members={},
     )

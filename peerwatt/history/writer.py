@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 GRACE_S = 3600
 """How long after its end a day is written: by then its last slots are settled, in most markets."""
 
+KINDS = frozenset({"cleared", "settled", "networkmeasured", "erased"})
+"""Kinds of records that the history is made of; others need not be read to be passed over."""
+
 FactRow = tuple[int, int, f.Fact, Parts]
 """A record: number, engine time [us], fact, personal parts by member, None where they cannot be read any more."""
 
@@ -150,7 +153,9 @@ class HistoryWriter:
     def _begin(self, now_us: int) -> Work | None:
         pending = self._pending
         due = [day for day in pending.days if (day + 1) * files.US_PER_DAY + self._grace_us <= now_us]
-        if not due and not pending.erased:
+        if pending.erased:
+            due = list(pending.days)  # also of the day that is not over: what is known of them must not depend on us
+        elif not due:
             return None
         rows = {day: pending.days.pop(day) for day in sorted(due)}
         erased, pending.erased = pending.erased, {}

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 OPENS_S = 86_400
 """How long before a slot its session opens where the scenario does not say [s]."""
 
+SETTLE_AFTER_S = 3600
+"""How long after a slot meters are waited for [s]."""
+
 NO_MARKET = "no_market"
 SIMULATE = "simulate it with `peerwatt run`"
 _US_PER_S = 1_000_000
@@ -200,6 +203,7 @@ def engine_config(loaded: LoadedScenario, system: System) -> EngineConfig:
         markets=(market,),
         residuals="individual" if no_market else settlement.residuals,
         tolerance_micro_percent=0 if no_market else round(settlement.tolerance_percent * 1_000_000),
+        settle_after_s=SETTLE_AFTER_S,
     )
 
 

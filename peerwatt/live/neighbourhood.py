@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,7 +31,7 @@ from market.engine.commands import (
 )
 from market.engine.state import ERASED
 from peerwatt.clearing import no_contracts
-from peerwatt.cycle import dispatch, meter, physics, plan
+from peerwatt.cycle import SlotCycle, dispatch, meter, physics, plan
 from peerwatt.emulated import battery_bank
 from peerwatt.live.desk import Desk, desk_for, with_own_terms
 from peerwatt.live.genesis import Roll
@@ -145,25 +146,34 @@ class Neighbourhood:
 
     async def run(self, stop: asyncio.Event, slots: int | None = None) -> None:
         """Serve gates from where the journal stands until ``stop``, the scenario's end, or ``slots`` are delivered."""
-        first = self.slot
-        end = self.system.grid.n if slots is None else min(first + slots, self.system.grid.n)
+        end = self.system.grid.n if slots is None else min(self.slot + slots, self.system.grid.n)
+        config = self._engine.config
         delivering = False
         while True:
-            due_us = self._engine.config.slot_start_us(self.slot)
+            slot = self.slot
+            due_us = config.slot_start_us(slot)
             if not await self._reached(due_us, stop):
                 return
-            slot = self.slot
             flows = self._plant.measure(Window(slot - 1, 1)) if delivering else None
             kept = self._plant.checkpoint()
+            missed = slot < end and self._clock() >= config.slot_start_us(slot + 1)
+            if missed:  # time is not pressing any more, and slots settle in their order
+                await self._close(slot, flows, kept)
             if slot < end:
-                await self._gate(slot, due_us)
-                delivering = True
-            self.slot = slot + 1 if slot < end else slot
-            if flows is not None:
-                await self._meters(slot - 1, flows)
-            self._keep(slot, kept)
+                await self._gate(slot, due_us, missed=missed)
+                self.slot = slot + 1
+            if not missed:
+                await self._close(slot, flows, kept)
             if slot >= end:
                 return
+            delivering = not missed
+
+    async def _close(self, slot: int, flows: Flows | None, kept: Arrays) -> None:
+        """Read the meters of the slot before, if they are not, and keep the plant's state at the start of ``slot``."""
+        if flows is not None:
+            await self._meters(slot - 1, flows)
+        if self._plant_file is not None:
+            self._plant_file.save(slot, kept | {_LOSS: self._loss_remainder_wh})
 
     async def _reached(self, due_us: int, stop: asyncio.Event) -> bool:
         """Wait for a moment of engine time; False if the service is to stop before it comes."""
@@ -192,7 +202,12 @@ class Neighbourhood:
 
     # --- a gate -------------------------------------------------------------------------------------------------------
 
-    async def _gate(self, slot: int, due_us: int) -> None:
+    async def _gate(self, slot: int, due_us: int, *, missed: bool) -> None:
+        """Bid, clear, set.
+
+        Of a slot that is over before its gate is served, nothing can be waited for any more: its meters are read before
+        it clears, so that it is settled by them.
+        """
         self.roll = Roll.of(self.system, self._engine.member_of)
         await self._tick(slot)  # opens what is due; this gate waits
         outside = self._outside.bidders()
@@ -204,8 +219,10 @@ class Neighbourhood:
         orders = self._orders(slot, book)
         if orders and desk.takes_orders and not desk.entered:
             await self._must(EnterMany(self.market, orders))
-        await self._tick(slot + 1)  # closes the gate and clears
         self._set_points(slot, intent, desk)
+        if missed:
+            await self._meters(slot, self._plant.measure(Window(slot, 1)))
+        await self._tick(slot + 1)  # closes the gate and clears
         await self._departures(slot + 1)
         if self._on_slot is not None:
             cleared_us = self._clock()
@@ -323,7 +340,18 @@ class Neighbourhood:
         gone = {m.member for m in state.members.values() if m.status == ERASED or (m.erasing and not m.inside(slot))}
         return Missing(network=not known.network_seq, members=self._modelled(left_out) - set(known.readings) - gone)
 
-    # --- coming back --------------------------------------------------------------------------------------------------
+    # --- starting and coming back ---------------------------------------------------------------------------------------
+
+    async def warm_up(self) -> None:
+        """Load what the first slot needs, on a plant of its own: compiled code, the network's factors."""
+        if self.system.grid.n:
+            await asyncio.to_thread(self._try_a_slot)
+
+    def _try_a_slot(self) -> None:
+        cycle = SlotCycle(self.system, self._new_plant())
+        window = Window(0, 1)
+        with suppress(GridError):  # told when it happens in earnest
+            cycle.close(window, cycle.open(window))
 
     async def recover(self) -> int:
         """Find the slot to go on with, and bring the plant to its start; returns how many slots were computed again."""
@@ -359,10 +387,6 @@ class Neighbourhood:
     def _new_plant(self) -> ModelPlant:
         with battery_bank(self.system, emulate=False) as batteries:
             return ModelPlant(self.system, batteries)
-
-    def _keep(self, slot: int, plant: Arrays) -> None:
-        if self._plant_file is not None:
-            self._plant_file.save(slot, plant | {_LOSS: self._loss_remainder_wh})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from peerwatt.messages import NetworkState, SetPoints
     from peerwatt.system import System
 
+BATTERY, CAR, CURTAILMENT = "battery", "car", "pv_curtailment"
+"""Devices that get set-points [W]: what it charges, what it charges, what it holds back."""
+
 _PER_UNIT = 1000
 _W_PER_KW = 1000.0
 _SECONDS_PER_HOUR = 3600
@@ -65,6 +68,8 @@ class SetPoint:
         + charges [W].
     curtail_w
         What the PV is to hold back [W].
+    devices
+        Those of them that it has: ``battery``, ``car``, ``pv_curtailment``.
     source
         ``market``, or ``default`` while the market is suspended: the controllers' own plan.
     """
@@ -76,6 +81,7 @@ class SetPoint:
     battery_w: int
     ev_w: int
     curtail_w: int
+    devices: tuple[str, ...]
     source: str
 
 
@@ -86,9 +92,7 @@ def set_points_of(system: System, config: EngineConfig, slot: int, told: SetPoin
     np.add.at(battery, system.storage.columns.building, told.battery_wh[0])
     np.add.at(ev, system.chargers.columns.building, told.ev_wh[0])
     curtail += told.curtail_wh[0]
-    able = np.zeros(n, np.bool_)
-    for column in (system.storage.columns.building, system.chargers.columns.building, system.demand.pv.building):
-        able[column] = True
+    devices = devices_of(system)
 
     def watts(wh: np.ndarray, building: int) -> int:
         return round(int(wh[building]) * _SECONDS_PER_HOUR / config.slot_s)
@@ -102,10 +106,26 @@ def set_points_of(system: System, config: EngineConfig, slot: int, told: SetPoin
             battery_w=watts(battery, b),
             ev_w=watts(ev, b),
             curtail_w=watts(curtail, b),
+            devices=devices[system.building_ids[b]],
             source=source,
         )
-        for b in np.flatnonzero(able).tolist()
+        for b in range(n)
+        if system.building_ids[b] in devices
     ]
+
+
+def devices_of(system: System) -> dict[str, tuple[str, ...]]:
+    """Devices that get set-points, by building."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, column in (
+        (BATTERY, system.storage.columns.building),
+        (CAR, system.chargers.columns.building),
+        (CURTAILMENT, system.demand.pv.building),
+    ):
+        for building in np.unique(column).tolist():
+            home = system.building_ids[building]
+            found[home] = (*found.get(home, ()), name)
+    return found
 
 
 def network_state(system: System, state: NetworkState, failure: str) -> dict[str, Any]:

@@ -7,24 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from core import PeerwattError, ServiceError
-from peerwatt.clocks import EngineClock, Stopwatch, utc_now, utc_now_us
+from market.engine.commands import Act
+from peerwatt.clocks import EngineClock, utc_now, utc_now_us
+from peerwatt.live.anchor import AnchorFile, first_anchor, next_anchor
+from peerwatt.live.assembling import Parts, make_app, set_point_sink
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
+from peerwatt.live.history_keeper import HistoryKeeper
+from peerwatt.live.listening import address_of, bound_socket, listening
 from peerwatt.live.neighbourhood import Neighbourhood, Outside
 from peerwatt.live.outside import OutsideClients
 from peerwatt.live.recovery import PlantFile
+from peerwatt.live.reports import devices_of
 
 if TYPE_CHECKING:
+    import socket
+
     from market.engine.engine import Engine
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
+    from peerwatt.api.binding import Binding
     from peerwatt.api.security import Security
+    from peerwatt.gateway.gateway import Gateway
     from peerwatt.live.reports import SlotReport
     from peerwatt.scenario import LoadedScenario
     from peerwatt.system import System
@@ -33,6 +45,7 @@ PLANT_FILE = "plant.npz"
 ANCHOR_FILE = "anchor.json"
 HISTORY_FOLDER = "history"
 HOUSEKEEPING_S = 5.0
+_BROKER_END_S = 3.0
 PPM = 1_000_000
 
 
@@ -157,14 +170,233 @@ class _Service:
 
     async def run(self, started: Callable[[Started], None], on_slot: Callable[[SlotReport], None]) -> None:
         """Start, serve, end."""
-        options, system = self.options, self.system
         async with AsyncExitStack() as stack:
             stack.enter_context(_signals(self.stop))
-            await asyncio.to_thread(_make_folder, options.data)
+            await asyncio.to_thread(_make_folder, self.options.data)
             journal, vault = await self._records(stack)
             security = await self._security(stack)
-            clock = EngineClock(self._first_us(), options.factor_ppm)
-            engine = await self._engine(stack, journal, vault, clock)
-            outside = OutsideClients(options.outside)
+            binding, listener = self._address(stack, security)
+            clock = EngineClock(self._frozen_us(journal), self.options.factor_ppm)
+            engine = await self._engine(journal, vault, clock)
+            outside = OutsideClients(self.options.outside)
             await outside.follow(security.registry)
-            ...
+            gateway = self._gateway(engine, clock)
+            driver = Neighbourhood(
+                self.system,
+                engine,
+                clock,
+                plant_file=PlantFile(self.options.data / PLANT_FILE, self.config.run_id),
+                outside=Outside(outside, self.options.outside_meters),
+                on_slot=on_slot,
+                on_set_points=None if gateway is None else set_point_sink(gateway),
+            )
+            parts = Parts(journal, vault, security, engine, clock)
+            keeper = self._history(parts)
+            app, before_end = make_app(parts, self.system, keeper, binding)
+            writer = await stack.enter_async_context(running_engine(engine, driver))
+            await found(engine, self.system)
+            again = await driver.recover()
+            await driver.warm_up()
+            server = await stack.enter_async_context(listening(app, binding, listener, before_end))
+            await self._anchor(engine, clock)
+            tasks = [writer, server, *await stack.enter_async_context(_beside(security, keeper, gateway))]
+            started(self._started(security, address_of(binding, listener), again))
+            await self._drive(driver, tasks)
+
+    async def _drive(self, driver: Neighbourhood, tasks: list[asyncio.Task[Any]]) -> None:
+        """Let the driver work until it is done; whatever fails beside it ends the service with its error."""
+        driving = asyncio.create_task(driver.run(self.stop, self.options.slots))
+        try:
+            await asyncio.wait({driving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            if driving.done() and self.options.slots is None and not driving.exception():
+                await asyncio.wait(
+                    {asyncio.ensure_future(self.stop.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED
+                )
+            for task in (driving, *tasks):
+                if task.done():
+                    task.result()
+            if not driving.done():
+                raise ServiceError("a part of the service has ended by itself", remedy="look at the messages before")
+        finally:
+            driving.cancel()
+            with suppress(asyncio.CancelledError, PeerwattError):
+                await driving
+
+    # --- its parts, from the bottom up --------------------------------------------------------------------------------
+
+    async def _records(self, stack: AsyncExitStack) -> tuple[Journal, Vault]:
+        from market.journal.opening import open_journal
+
+        journal, vault = await open_journal(self.options.journal or self.options.data)
+        stack.push_async_callback(journal.close)
+        stack.push_async_callback(vault.close)
+        return journal, vault
+
+    async def _security(self, stack: AsyncExitStack) -> Security:
+        from peerwatt.api.security import Security
+
+        security = await Security.open(self.options.data, utc_now, registry=self.options.journal)
+        stack.push_async_callback(security.close)
+        return security
+
+    def _address(self, stack: AsyncExitStack, security: Security) -> tuple[Binding, socket.socket]:
+        from peerwatt.api.binding import check_binding
+
+        options = self.options
+        binding = check_binding(
+            options.host,
+            certificate=options.tls_cert,
+            private_key=options.tls_key,
+            live_keys=security.authenticator.live_keys,
+            behind_proxy=options.behind_proxy,
+        )
+        listener = bound_socket(binding, options.port)
+        stack.callback(listener.close)
+        return binding, listener
+
+    def _frozen_us(self, journal: Journal) -> int:
+        """Engine time until the service is ready: of a new market before its first slot, else that of the journal."""
+        return 0 if journal.head.seq else first_anchor(self.config, utc_now_us(), self.options.factor_ppm).engine_us
+
+    async def _engine(self, journal: Journal, vault: Vault, clock: EngineClock) -> Engine:
+        from market.engine.engine import Engine
+
+        return await Engine.open(journal, vault, clock, genesis=self.config, prices=slot_prices(self.system))
+
+    def _gateway(self, engine: Engine, clock: EngineClock) -> Gateway | None:
+        if self.options.mqtt is None:
+            return None
+        from core import keyed_generator
+        from hardware.mqtt import Backoff, BrokerSettings, MqttLink
+        from peerwatt import __version__
+        from peerwatt.gateway.gateway import Gateway
+
+        settings = BrokerSettings.from_url(self.options.mqtt, password=self.options.mqtt_password)
+        waits = Backoff(keyed_generator(self.system.scenario.seed, "mqtt", self.config.run_id))
+        return Gateway(
+            engine,
+            MqttLink(settings.with_client_id(f"peerwatt-{self.config.run_id}"), waits),
+            clock=clock,
+            speed=self.options.factor_ppm / PPM,
+            currency=self.system.static.currency,
+            version=__version__,
+            devices=devices_of(self.system),
+        )
+
+    def _history(self, parts: Parts) -> HistoryKeeper:
+        from peerwatt.history import HistoryWriter
+        from peerwatt.wire.times import SlotNames
+
+        names = SlotNames(self.config.start_us, self.config.slot_s)
+        keeper = HistoryKeeper(
+            HistoryWriter(self.options.data / HISTORY_FOLDER, names), parts.journal, parts.vault, parts.clock
+        )
+        parts.engine.before_erase.append(keeper.forget)
+        return keeper
+
+    async def _anchor(self, engine: Engine, clock: EngineClock) -> None:
+        """Let engine time run, and write down how it hangs on the wall clock."""
+        file = AnchorFile(self.options.data / ANCHOR_FILE)
+        at_us = await engine.read(lambda state: state.at_us)
+        last = file.load()
+        fresh = await engine.read(lambda state: not any(m.next_slot for m in state.markets.values()))
+        if fresh and last is None:
+            anchor = first_anchor(self.config, utc_now_us(), self.options.factor_ppm)
+        else:
+            anchor = next_anchor(last, at_us, utc_now_us(), self.options.factor_ppm)
+        file.save(anchor)
+        clock.start(max(anchor.engine_us, clock()))
+        await engine.submit(Act(by="serve", action="anchored", detail=msgspec.to_builtins(anchor)))
+
+    def _started(self, security: Security, base: str, again: int) -> Started:
+        static, options, config = self.system.static, self.options, self.config
+        first = security.first_key
+        start = static.start_utc.replace("+00:00", "Z")
+        slots = f"{config.n_slots} slots of {config.slot_s / 60:g} min from {start}"
+        speed = f"{options.factor_ppm / PPM:g} times as fast as the wall clock"
+        title = f"{static.title or static.name}: {static.rule_words}, {slots}, {speed}"
+        addresses = {
+            "API": f"{base}/api/v1",
+            "documentation": f"{base}/docs",
+            "stream": f"{base}/api/v1/stream",
+            "metrics": f"{base}/metrics",
+            "data": str(options.data),
+        }
+        if options.mqtt is not None:
+            from hardware.mqtt import BrokerSettings
+
+            addresses["broker"] = BrokerSettings.from_url(options.mqtt).url
+        return Started(
+            title,
+            addresses,
+            static.currency,
+            None if first is None else first.text,
+            None if first is None else first.file,
+            again,
+        )
+
+
+@asynccontextmanager
+async def running_engine(engine: Engine, driver: Neighbourhood) -> AsyncIterator[asyncio.Task[None]]:
+    """The engine's writer; at the end it answers what waits and takes a snapshot."""
+    writer = asyncio.create_task(engine.run(hold=driver.hold))
+    try:
+        yield writer
+    finally:
+        await engine.stop()
+        with suppress(PeerwattError):  # a broken engine has told its reason to whoever asked it
+            await writer
+
+
+@asynccontextmanager
+async def _beside(
+    security: Security, keeper: HistoryKeeper, gateway: Gateway | None
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """What runs beside the market: the registry's housekeeping, the history, the broker's link."""
+
+    async def housekeeping() -> None:
+        while True:
+            await security.housekeeping()
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    tasks = [asyncio.create_task(housekeeping()), asyncio.create_task(keeper.run())]
+    if gateway is not None:
+        tasks.append(asyncio.create_task(gateway.run()))
+    try:
+        yield tasks
+    finally:
+        if gateway is not None:
+            with suppress(PeerwattError, TimeoutError):
+                await asyncio.wait_for(gateway.stop(), _BROKER_END_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(PeerwattError, OSError):
+            await keeper.catch_up()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ServiceError(
+            f"the data folder {folder} cannot be made: {error.strerror}", remedy="choose another with --data"
+        ) from error
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM ask for an orderly end; a second one does not wait for it."""
+    loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

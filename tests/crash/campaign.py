@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from peerwatt.clocks import Stopwatch, utc_now_us
 from tests.crash.clients import Client, Memory
 from tests.crash.journal_check import Outcome, check
 from tests.crash.lost_writes import Lost, LostWrites
-from tests.crash.postgres import Postgres
+from tests.crash.postgres import Postgres, ServerDiedError
 from tests.crash.service import GoneError, PipeService
 from tests.crash.spec import START_US, US_PER_S, Spec, config_of, prices_of
 
@@ -59,6 +58,7 @@ class Figures:
     kills: int = 0
     power_losses: int = 0
     disk_errors: int = 0
+    lived_on: int = 0  # lives that should have ended by themselves, and were ended
     bytes_lost: int = 0
     names_lost: int = 0
     seconds: float = 0.0
@@ -79,8 +79,9 @@ class SqliteStage:
         """For the service."""
         return {} if self._disk is None else self._disk.environment(ending.fail)
 
-    async def ready(self, ending: Ending) -> None:
+    async def ready(self, ending: Ending) -> bool:
         """Nothing runs beside the service."""
+        return True
 
     async def crash(self, ending: Ending, chance: random.Random) -> Lost | None:
         """What happens beside the service's own death."""
@@ -98,28 +99,30 @@ class PostgresStage:
     def __init__(self, folder: Path, library: Path | None = None) -> None:
         self._server = Postgres(folder / "server")
         self._disk = None if library is None else LostWrites(self._server.data, library, self._server.owner)
-        self._runs = False
         self.store = self._server.url
 
     def environment(self, ending: Ending) -> dict[str, str]:
         """For the service: its own files hold nothing that must last."""
         return {}
 
-    async def ready(self, ending: Ending) -> None:
-        """The server runs, as far as its disk lets it."""
-        if not self._runs:
+    async def ready(self, ending: Ending) -> bool:
+        """Whether the server runs: its disk may kill it while it starts."""
+        if not self._server.is_running:
             environment = {} if self._disk is None else self._disk.environment(ending.fail)
-            await asyncio.to_thread(self._server.start, environment)
-            self._runs = True
+            try:
+                await asyncio.to_thread(self._server.start, environment)
+            except ServerDiedError:
+                if not ending.fail:
+                    raise
+                return False
+        return True
 
     async def crash(self, ending: Ending, chance: random.Random) -> Lost | None:
         """What happens to the server."""
         if ending.how == "server_stop":
             await asyncio.to_thread(self._server.stop, "immediate")
-            self._runs = False
         elif ending.how == "server_kill" or ending.power:
             await asyncio.to_thread(self._server.kill)
-            self._runs = False
         if self._disk is None or not ending.power:
             return None
         return await asyncio.to_thread(self._disk.lose_power, chance, ending.kept)
@@ -127,7 +130,6 @@ class PostgresStage:
     async def close(self) -> None:
         """Stop the server."""
         await asyncio.to_thread(self._server.stop)
-        self._runs = False
 
 
 Stage = SqliteStage | PostgresStage
@@ -223,7 +225,8 @@ class Campaign:
         await self._service.finish()
 
     async def _start(self, ending: Ending) -> None:
-        await self._stage.ready(ending)
+        if not await self._stage.ready(ending):
+            return
         spec = _replace(self._spec, die_at=ending.die_at)
         is_up = await self._service.start(spec, self._stage.environment(ending))
         if not is_up and ending.how != "own":
@@ -236,7 +239,7 @@ class Campaign:
             await self._start(ending)
         if self._service.up.is_set():
             if ending.how == "own":
-                await self._service.ended(OWN_DEATH_S)
+                figures.lived_on += not await self._service.ended(OWN_DEATH_S)
             else:
                 await asyncio.sleep(self._chance.uniform(0.02, self._longest_s))
         if ending.how in ("server_kill", "server_stop"):
@@ -251,10 +254,10 @@ class Campaign:
                 figures.names_lost += lost.n_names
                 figures.power_losses += 1
         figures.lives += 1
-        if __import__("os").environ.get("DBG"): print(ending, self._service.exit_codes[-1], (self._service.now_us-START_US)/60e6, len(figures.memory.acknowledged), utc_now_us()/1e6%1000)
-        was_killed = self._service.exit_codes[-1] == -signal.SIGKILL
-        figures.kills += was_killed or ending.how in ("server_kill", "server_stop")
-        figures.disk_errors += bool(ending.fail) and not was_killed
+        if __import__("os").environ.get("DBG"): print(ending, self._service.exit_codes[-1:], (self._service.now_us-START_US)/60e6, len(figures.memory.acknowledged), self.figures.lived_on)
+        died_of_disk = bool(ending.fail) and "KILL" not in ending.fail
+        figures.disk_errors += died_of_disk
+        figures.kills += not died_of_disk
 
     async def _check(self) -> Outcome:
         """Read the journal, then let an engine replay it from the start and from its snapshot."""

@@ -35,7 +35,7 @@ def losses(n: int, seed: int = 7) -> list[Ending]:
             endings.append(Ending("kill", kept=kept, power=True))
         elif i % 3 == 1:
             when = chance.choice(("fsync", "synced"))
-            endings.append(Ending("own", fail=f"{when}:KILL:{chance.randint(1, 60)}", kept=kept, power=True))
+            endings.append(Ending("own", fail=f"{when}:KILL:{chance.randint(1, 40 if i % 2 else 400)}", kept=kept, power=True))
         else:
             die_at = AT_CLEARING[chance.randrange(len(AT_CLEARING))].die_at
             endings.append(Ending("own", die_at=die_at, kept=kept, power=True))
@@ -46,4 +46,14 @@ def disk_errors(n: int, seed: int = 8) -> list[Ending]:
     """``n`` disks that fail once at a sync, or are full; the power goes after it."""
     chance = random.Random(seed)
     kinds = ("fsync:EIO:{}", "fsync:ENOSPC:{}", "write:ENOSPC:{}+")
-    return [Ending("own", fail=kinds[i % 3].format(chance.randint(10, 60)), power=True) for i in range(n)]
+    return [Ending("own", fail=kinds[i % 3].format(chance.randint(10, 400)), power=True) for i in range(n)]
+
+
+def errors_then_losses(n: int, seed: int = 9) -> list[Ending]:
+    """``n`` syncs that fail, each followed by a restart on the same machine, and only later by a loss of power.
+
+    What the failed sync should have kept is still there for the next life to read, and is not on the disk.
+    """
+    chance = random.Random(seed)
+    pairs = ((Ending("own", fail=f"fsync:EIO:{chance.randint(30, 300)}"), Ending("kill", power=True)) for _ in range(n))
+    return [ending for pair in pairs for ending in pair]

@@ -49,8 +49,8 @@ struct entry {
 
 struct table {
   uint64_t ready;
+  int64_t counts[EVENTS]; /* lost_writes.py sets them to zero */
   pthread_mutex_t lock;
-  int64_t counts[EVENTS];
   struct entry entries[SLOTS];
 };
 

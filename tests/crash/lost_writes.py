@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 SECTOR = 512
+_COUNTS_AT, _COUNTS_BYTES = 8, 5 * 8  # of the counts in ``struct table``
 _SOURCE = Path(__file__).with_name("lost_writes.c")
 
 
@@ -61,7 +62,7 @@ class LostWrites:
         self.prepare()
 
     def prepare(self) -> None:
-        """Take the folder as it stands for durable, and count events from zero."""
+        """Take the folder as it stands for durable."""
         shutil.rmtree(self.state, ignore_errors=True)
         content = self.state / "content"
         content.mkdir(parents=True)
@@ -84,7 +85,15 @@ class LostWrites:
         self._give_away(self.state)
 
     def environment(self, fail: str = "") -> dict[str, str]:
-        """Variables for the programs that write. ``fail`` as ``WHEN:WHAT:N``, see ``lost_writes.c``."""
+        """Variables for the programs that write, none of which runs yet.
+
+        ``fail`` as ``WHEN:WHAT:N``, see ``lost_writes.c``; events are counted from here on.
+        """
+        table = self.state / "table"
+        if table.exists():
+            with table.open("r+b") as file:
+                file.seek(_COUNTS_AT)
+                file.write(bytes(_COUNTS_BYTES))
         return {
             "LD_PRELOAD": str(self._library),
             "PEERWATT_LOST_WRITES": str(self.folder),

@@ -15,6 +15,10 @@ _PLACES = ("/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt/postgresql")
 _OLDEST = 15
 
 
+class ServerDiedError(Exception):
+    """The server ended while it started, or recovered."""
+
+
 class NoServerError(Exception):
     """There is no PostgreSQL here that can be started; says why."""
 
@@ -108,7 +112,13 @@ class Postgres:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
     def start(self, environment: dict[str, str] | None = None) -> None:
-        """Start it and wait until it takes connections; after a crash that is when it has recovered."""
+        """Start it and wait until it takes connections; after a crash that is when it has recovered.
+
+        Raises
+        ------
+        ServerDiedError
+            If it ends instead.
+        """
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 [str(self._binaries / "postgres"), "-D", str(self.data), "-p", str(self.port)],
@@ -124,14 +134,16 @@ class Postgres:
         give_up = time.monotonic() + 60
         while subprocess.run(ready, check=False, env=self._environment()).returncode:
             if self._server.poll() is not None or time.monotonic() > give_up:
-                raise AssertionError(f"PostgreSQL does not start:\n{self.log()[-3000:]}")
+                self.kill()
+                raise ServerDiedError(f"PostgreSQL does not start:\n{self.log()[-3000:]}")
             time.sleep(0.02)
 
     def kill(self) -> None:
         """SIGKILL to every process of the server at once."""
         if self._server is None:
             return
-        os.kill(self._server.pid, signal.SIGSTOP)  # it shall make no more children while they are counted
+        if self._server.poll() is None:
+            os.kill(self._server.pid, signal.SIGSTOP)  # it shall make no more children while they are counted
         children = _children(self._server.pid)
         for process in (self._server.pid, *children):
             try:

@@ -245,6 +245,14 @@ def test_a_program_can_be_killed_before_and_after_a_sync(disk: LostWrites, when:
     assert (disk.folder / "old").read_bytes()[:6] == stays
 
 
+def test_events_are_counted_anew_for_the_next_programs(disk: LostWrites) -> None:
+    program = "f = open('old', 'r+b', 0); f.write(b'NEW'); os.fsync(f.fileno()); open('reached', 'w')"
+    _write(disk, program, fail="fsync:KILL:2")
+    assert "reached" in _names(disk)
+    _write(disk, program + "; os.fsync(f.fileno()); open('beyond', 'w')", fail="fsync:KILL:2")
+    assert "beyond" not in _names(disk)
+
+
 def test_a_full_disk_stays_full(disk: LostWrites) -> None:
     program = "\n".join(
         (

@@ -228,6 +228,7 @@ async def work(spec: Spec) -> int:
     clock = EngineClock(await _start_us(journal, spec), spec.factor * 1_000_000)
     dying = EarlyJournal(journal) if spec.early else DyingJournal(journal, spec.die_at)
     engine = await Engine.open(dying, vault, clock, genesis=config_of(spec), prices=prices_of)
+    clock.start(clock())
     worker = Worker(engine, clock)
     running = asyncio.create_task(engine.run())
     serving = asyncio.create_task(worker.serve())

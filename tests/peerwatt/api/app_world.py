@@ -213,9 +213,7 @@ async def _fill(made: World, *, history: bool) -> None:
     await made.to_slot(1, 1)
     readings = tuple(Reading(m, 0, *wh) for m, wh in ((one, (1200, 0)), (two, (0, 800))))
     await engine.submit(Measure(readings, "test"))
-    await engine.submit(
-        MeasureNetwork(0, 5, {"v_pu_milli": [1000, 1085], "loading_permille": [874], "losses_w": 20})
-    )
+    await engine.submit(MeasureNetwork(0, 5, {"v_pu_milli": [1000, 1085], "loading_permille": [874], "losses_w": 20}))
     for slot in (2, 3, 4):
         await made.to_slot(slot, 1)
     await engine.submit(OpenDispute(one, 0, "network", "too much", key_of("d")))

@@ -174,6 +174,7 @@ def attack(
     *,
     examples: int,
     seed: int = 1,
+    coverage: bool = True,
     stateful: bool = False,
     without: tuple[str, ...] = (),
 ) -> Findings:
@@ -196,7 +197,7 @@ def attack(
                 "negative_data_rejection": {"expected-statuses": _BAD},
                 "missing_required_header": {"expected-statuses": _BAD},
             },
-            "phases": {"stateful": {"enabled": stateful, "max-steps": 6}},
+            "phases": {"coverage": {"enabled": coverage}, "stateful": {"enabled": stateful, "max-steps": 6}},
         }
     )
     schema = schemathesis.openapi.from_asgi(DOCUMENT, app, config=config)
@@ -237,5 +238,3 @@ def _told(case: Any) -> str:
 def labels() -> set[str]:
     """Every operation as schemathesis names it."""
     return {f"{operation.method} /api/v1{operation.path}" for operation in OPERATIONS}
-
-

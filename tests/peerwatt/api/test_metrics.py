@@ -7,13 +7,27 @@ import re
 import time
 from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from market.engine.commands import Tick
 from market.session import State as SlotState
 from peerwatt.api.metrics import CONTENT_TYPE, Metrics, slot_states
 from peerwatt.api.stream_hub import StreamCounts
+from tests.market.engine.harness import BUY, SELL, World, config
 
-PLAIN_UNITS = ("_seconds", "_bytes", "_total", "_commands", "_messages", "_readers", "_connected", "_seq", "_slots")
+PLAIN_UNITS = (
+    "_seconds",
+    "_bytes",
+    "_total",
+    "_commands",
+    "_records",
+    "_messages",
+    "_readers",
+    "_connected",
+    "_seq",
+    "_slots",
+)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -22,14 +36,16 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 
 def full() -> Metrics:
-    metrics = Metrics()
+    clock = iter((1.0, 1.004))
+    metrics = Metrics(lambda: next(clock))
     metrics.command("EnterOrders", "done")
     metrics.command("EnterOrders", "done")
-    metrics.command("Measure", "refused")
+    metrics.command("Measure", "unknown_slot")
     metrics.refused("unknown_slot", 3)
-    metrics.group(12, 0.004)
-    metrics.accepted(10)
-    metrics.cleared("spot", 0.002, 0.03)
+    metrics.group(12, 9)
+    metrics.committed()
+    metrics.clearing("spot", 0.002)
+    metrics.published("spot", 0.03)
     metrics.late_gate("spot")
     metrics.slots({"open": 4, "settled": 2})
     metrics.request("GET", "/api/v1/markets/{market}", 200, 0.002)
@@ -45,12 +61,12 @@ def test_what_was_counted_is_told() -> None:
     found = samples(full())
     assert found["peerwatt_engine_commands_total", (("kind", "EnterOrders"), ("outcome", "done"))] == 2
     assert found["peerwatt_engine_commands_total", (("kind", "Measure"), ("outcome", "refused"))] == 1
-    assert found["peerwatt_engine_refusals_total", (("code", "unknown_slot"),)] == 3
-    assert found["peerwatt_engine_commit_seconds_sum", ()] == 0.004
+    assert found["peerwatt_engine_refusals_total", (("code", "unknown_slot"),)] == 4
+    assert found["peerwatt_engine_commit_seconds_sum", ()] == pytest.approx(0.004)
     assert found["peerwatt_engine_commit_seconds_bucket", (("le", "0.005"),)] == 1
     assert found["peerwatt_engine_commit_seconds_bucket", (("le", "0.002"),)] == 0
     assert found["peerwatt_engine_group_commands_sum", ()] == 12
-    assert found["peerwatt_orders_accepted_total", ()] == 10
+    assert found["peerwatt_engine_group_records_sum", ()] == 9
     assert found["peerwatt_gate_to_publish_seconds_count", (("market", "spot"),)] == 1
     assert found["peerwatt_late_gates_total", (("market", "spot"),)] == 1
     assert found["peerwatt_slots", (("state", "open"),)] == 4
@@ -81,17 +97,17 @@ def test_labels_are_of_closed_sets_whatever_comes_in() -> None:
         metrics.refused(f"code-{n}")
         metrics.command(f"Kind{n}", "odd")
     found = samples(metrics)
-    assert found["peerwatt_engine_refusals_total", (("code", "other"),)] == 50
-    assert found["peerwatt_engine_commands_total", (("kind", "other"), ("outcome", "other"))] == 50
+    assert found["peerwatt_engine_refusals_total", (("code", "other"),)] == 100
+    assert found["peerwatt_engine_commands_total", (("kind", "other"), ("outcome", "refused"))] == 50
     brewed = (("method", "other"), ("route", "unmatched"), ("status", "405"))
     assert found["peerwatt_http_requests_total", brewed] == 50
-    assert len(metrics._requests) == 2
+    assert len(metrics._requests) == 2 and len(metrics._commands) < 5 and len(metrics._refusals) < 5
 
 
 def test_two_services_in_one_process_do_not_share_figures() -> None:
     one, other = full(), Metrics()
-    one.accepted(5)
-    assert samples(other)["peerwatt_orders_accepted_total", ()] == 0
+    one.late_gate("spot")
+    assert ("peerwatt_late_gates_total", (("market", "spot"),)) not in samples(other)
 
 
 def test_slots_are_counted_by_state() -> None:
@@ -110,6 +126,32 @@ def test_counting_is_cheap() -> None:
         for _ in range(2000):
             metrics.command("EnterOrders", "done")
             metrics.request("GET", "/api/v1/markets/{market}", 200, 0.002)
-            metrics.accepted(1)
+            metrics.refused("unknown_slot")
         best = min(best, (time.process_time() - start) / 6000)
     assert best < 10e-6, "about a microsecond on a quiet machine"
+
+
+async def test_a_market_that_runs_is_followed() -> None:
+    metrics, world = Metrics(), World(config(gate_s=60))
+    await world.start()
+    end = metrics.follow(world.engine, world.clock)
+    await world.do(Tick())
+    await world.join("ada", "bo")
+    await world.enter(0, BUY, 500, 250_000)
+    await world.enter(1, SELL, 500, 150_000)
+    again = world.order(1, SELL, 500, 150_000)
+    await world.do(again)
+    await world.do(again)
+    assert await world.refused(world.order(7, BUY, 500, 250_000)) == "not_a_member"
+    await world.to(0, seconds=-60 + 0.25)
+    await world.to(1, seconds=30)
+    end()
+    found = samples(metrics)
+    await world.stop()
+    assert found["peerwatt_orders_accepted_total", ()] == 3
+    assert found["peerwatt_engine_commands_total", (("kind", "EnterOrders"), ("outcome", "repeated"))] == 1
+    assert found["peerwatt_engine_refusals_total", (("code", "not_a_member"),)] == 1
+    assert found["peerwatt_gate_to_publish_seconds_count", (("market", "spot"),)] == 2
+    assert found["peerwatt_gate_to_publish_seconds_sum", (("market", "spot"),)] == pytest.approx(0.25 + 90)
+    assert found["peerwatt_late_gates_total", (("market", "spot"),)] == 1
+    assert found["peerwatt_engine_commit_seconds_count", ()] == found["peerwatt_engine_group_commands_count", ()] > 5

@@ -192,7 +192,9 @@ async def test_changed_keys_are_fetched(tmp_path: Path, clock: HandClock) -> Non
 async def test_other_signatures(tmp_path: Path, clock: HandClock, algorithm: str, key: Any) -> None:
     key = key or _rsa()
     made = _jwk(key, "a", algorithm)
-    _keys(tmp_path, {name: value for name, value in made.items() if name not in ("alg", "use")}, {"kty": "oct", "k": "AA"})
+    _keys(
+        tmp_path, {name: value for name, value in made.items() if name not in ("alg", "use")}, {"kty": "oct", "k": "AA"}
+    )
     async with served(tmp_path, clock, outside=[_config(tmp_path, algorithm=algorithm)]) as (security, http):
         await security.registry.clients.add("dawn", "aggregator", participants=("h1",))
         for kid in ("a", None):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,9 @@ ASK = "/api/v1/oauth/token"
 
 
 @pytest.fixture(autouse=True)
-def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_N", 2)
     monkeypatch.setattr(secrets, "_P", 1)
-    yield
 
 
 async def _client(security: Any, name: str = "dawn") -> str:
@@ -120,9 +118,7 @@ async def test_nobody_can_guess_for_long(tmp_path: Path, clock: HandClock, monke
     monkeypatch.setattr(secrets, "secret_fits", lambda *how: hashed.append(how[0]) or plain(*how))
     async with served(tmp_path, clock) as (security, http):
         await _client(security)
-        statuses = [
-            (await http.post(ASK, data=FORM, auth=("nobody", f"{number}"))).status_code for number in range(12)
-        ]
+        statuses = [(await http.post(ASK, data=FORM, auth=("nobody", f"{number}"))).status_code for number in range(12)]
         assert statuses == [401] * 10 + [429] * 2
         assert len(hashed) == 10, "an unknown client takes as long as a wrong secret, and a refused try no time"
         answer = await http.post(ASK, data=FORM, auth=("dawn", "x"))

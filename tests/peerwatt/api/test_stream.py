@@ -11,9 +11,8 @@ import pytest
 
 from core.errors import JournalError
 from market.engine.publication import Publication
-from peerwatt.api.stream import TOPICS
 from peerwatt.api.stream_hub import StreamHub, StreamLimits
-from peerwatt.api.stream_ring import Event, Ring, View
+from peerwatt.api.stream_ring import TOPICS, Event, View
 from peerwatt.api.stream_wire import WireForm
 from peerwatt.wire.times import SlotNames
 from tests.peerwatt.api.stream_clients import Client, Market, Sse, names, numbers, on_virtual_time
@@ -327,12 +326,20 @@ def test_news_of_a_group_goes_out_in_one_write() -> None:
     on_virtual_time(live())
 
 
-def test_news_must_come_in_order() -> None:
-    ring = Ring(5, lambda publication: {})
-    ring.append(Publication(6, 0, "price", "spot", 0, -1, {}))
-    for seq in (5, 3):
-        with pytest.raises(ValueError, match="after record 6"):
-            ring.append(Publication(seq, 0, "price", "spot", 0, -1, {}))
+def test_news_told_late_takes_its_place_at_the_end_and_old_or_strange_news_none() -> None:
+    async def live() -> None:
+        market = Market(head=5)
+        client = Client(market)
+        client.connect()
+        await client.read()
+        for seq, topic in ((5, "book"), (8, "price"), (7, "book"), (8, "slot"), (9, "erased"), (9, "price")):
+            market.hub.publish(Publication(seq, 0, topic, "spot", 0, -1, {}))
+        assert [(e.id, e.name) for e in await client.read()] == [
+            ("8-1", "price"), ("8-2", "book"), ("8-3", "slot"), ("9-1", "price"),
+        ]  # fmt: skip
+        await client.disconnect()
+
+    on_virtual_time(live())
 
 
 def test_what_goes_over_the_wire_names_slots_orders_and_participants() -> None:

@@ -81,7 +81,9 @@ def response(topic: str, correlation: bytes) -> Properties:
 
 
 @asynccontextmanager
-async def bidding(mosquitto: Mosquitto, name: str, *filters: str, keep_session: bool = False) -> AsyncIterator[Bidder]:
+async def bidding(
+    mosquitto: Mosquitto, name: str, *filters: str, keep_session: bool = False, timeout_s: float = 10.0
+) -> AsyncIterator[Bidder]:
     session = Properties(PacketTypes.CONNECT)
     session.SessionExpiryInterval = 600 if keep_session else 0
     async with aiomqtt.Client(
@@ -93,6 +95,7 @@ async def bidding(mosquitto: Mosquitto, name: str, *filters: str, keep_session: 
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=not keep_session,
         properties=session,
+        timeout=timeout_s,
         socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
     ) as client:
         client.pending_calls_threshold = 1000

@@ -10,6 +10,7 @@ from core.errors import JournalError
 from market.engine.apply import Applier, first_state
 from market.engine.commands import Command, Done, Erase, Join, Reply, Tick
 from market.engine.config import EngineConfig, MarketConfig
+from market.engine.engine import Overloaded
 from market.engine.facts import SlotPrices
 from market.engine.publication import Publication
 from market.engine.running import HANDLERS
@@ -33,12 +34,6 @@ def config(rule: str = "uniform_price", market: str = "spot") -> EngineConfig:
         markets=(MarketConfig(market_id=market, rule=rule, opens_s=4 * SLOT_S, gate_s=60),),
         settle_after_s=60,
     )
-
-
-class Overloaded(Exception):  # noqa: N818 (as the engine names it)
-    def __init__(self, retry_after_s: float) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__()
 
 
 class StandIn:
@@ -66,7 +61,7 @@ class StandIn:
     async def submit(self, command: Command) -> Reply:
         self.submitted.append(command)
         if self.overloaded:
-            raise Overloaded(2.5)
+            raise Overloaded(2)
         await self.hold.wait()
         await asyncio.sleep(0)
         return self.do(command)

@@ -64,7 +64,7 @@ def key(n: int) -> Key:
 
 def trade(engine: StandIn) -> None:
     engine.do(EnterOrders("spot", 0, (NewOrder(1, 1, 500, 200_000),), key(1)))
-    engine.do(EnterOrders("spot", 1, (NewOrder(1, -1, 600, 100_000),), key(2)))
+    engine.do(EnterOrders("spot", 1, (NewOrder(1, -1, 500, 100_000),), key(2)))
 
 
 def kind_of(topic: str) -> str:
@@ -81,12 +81,10 @@ def validate(topic: str, body: Any) -> None:
 
 async def everything(mosquitto: Mosquitto, name: str, *filters: str) -> dict[str, Any]:
     """What the broker keeps, as ``name`` sees it."""
-    async with bidding(mosquitto, name, *filters, f"peerwatt/v1/participants/{name}/check") as looker:
-        if name != "gateway":
-            await looker.publish("check", b"end")
-            await looker.until(lambda topic, _: topic.endswith("/check"))
-        else:
-            await looker.client.publish("peerwatt/v1/check", b"end", qos=1)
+    mark = t.CHECK if name == "gateway" else t.participant_topic(name, "check")
+    async with bidding(mosquitto, name, *filters, mark) as looker:
+        await looker.client.publish(mark, b"end", qos=1)
+        await looker.until(lambda topic, _: topic == mark)
         return {topic: body for topic, body, message in looker.heard if message.retain}
 
 
@@ -109,6 +107,7 @@ async def test_a_slot_from_its_opening_to_the_bill(mosquitto: Mosquitto, engine:
         _, result, _ = await two.until(lambda topic, _: topic == f"{TWO}/results")
         assert (result["sold_wh"], result["received_u"]) == (500, 75_000)
 
+        engine.now_us = START_US + 2 * SLOT_S * US
         engine.do(Measure((Reading(0, 1, 500, 0), Reading(1, 1, 0, 600)), "meters"))
         engine.do(MeasureNetwork(1, 7, {"worst_v_pu": 0.97}))
         engine.tick(START_US + 3 * SLOT_S * US)
@@ -156,14 +155,14 @@ async def test_continuous_market_tells_trades_and_orders(mosquitto: Mosquitto) -
 
 async def test_what_is_kept_is_told_again_to_a_broker_without_memory(mosquitto: Mosquitto, engine: StandIn) -> None:
     trade(engine)
-    engine.do(SetTerms(0, key(5), floor_u=90_000, refused_classes=("grey",), opted_out=((40, 44),)))
+    engine.do(SetTerms(0, key(5), floor_u=90_000, opted_out=((40, 44),)))
     engine.do(SetEnvelopeDefault(5_000, 1_500, "dso"))
     engine.do(PublishEnvelopes((EnvelopeRow(0, 1, 9, 4_000, None),), "dso", "dso"))
     engine.do(PublishEnvelopes((EnvelopeRow(0, 3, 5, 2_000, 0),), "dso", "dso"))
     gateway = make_gateway(engine, gateway_settings(mosquitto), engine.clock)
     async with serving(gateway):
         gateway.publish_set_points("house-01", 1, {"battery": -1500}, valid_until_us=START_US + 2 * SLOT_S * US)
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         before = await everything(mosquitto, "house-01", "peerwatt/v1/#", "homeassistant/#")
         for topic, body in before.items():
             if topic.startswith("peerwatt"):
@@ -187,10 +186,10 @@ async def test_what_is_kept_is_told_again_to_a_broker_without_memory(mosquitto: 
         async with asyncio.timeout(WAIT_S):
             while gateway.link.status().connects == connects:  # noqa: ASYNC110 (a count tells nobody)
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         assert await everything(mosquitto, "house-01", "peerwatt/v1/#", "homeassistant/#") == before
         gateway.withdraw_set_points("house-01")
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         assert f"{ONE}/setpoints" not in await everything(mosquitto, "house-01", "peerwatt/v1/#")
 
 
@@ -217,18 +216,14 @@ async def test_erased_participant_leaves_nothing_on_the_broker(mosquitto: Mosqui
         async with asyncio.timeout(WAIT_S):
             while gateway.status().online != 1:  # noqa: ASYNC110 (a count tells nobody)
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         kept = await everything(mosquitto, "gateway", "peerwatt/v1/#", "homeassistant/#")
         assert sum("house-01" in topic for topic in kept) == 5  # status, terms, home, set-points, Home Assistant
         engine.do(Erase(0, "op"))
         engine.now_us += 3 * SLOT_S * US
         engine.tick(engine.now_us)
         assert engine.do(Erase(0, "op")) is not None
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
-        async with asyncio.timeout(WAIT_S):
-            while gateway.status().online or len(gateway._teller):  # noqa: ASYNC110 (a count tells nobody)
-                await asyncio.sleep(0.01)
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         kept = await everything(mosquitto, "gateway", "peerwatt/v1/#", "homeassistant/#")
         assert not [topic for topic in kept if "house-01" in topic]
         assert [topic for topic in kept if "house-02" in topic]
@@ -245,7 +240,7 @@ async def test_what_is_left_of_somebody_unknown_is_removed(mosquitto: Mosquitto,
         async with asyncio.timeout(WAIT_S):
             while gateway.link.status().received < 3:  # noqa: ASYNC110 (a count tells nobody)
                 await asyncio.sleep(0.01)
-        await asyncio.wait_for(gateway.link.drained(), WAIT_S)
+        await asyncio.wait_for(gateway.told(), WAIT_S)
         kept = await everything(mosquitto, "gateway", "#")
         assert not [topic for topic in kept if "gone" in topic]
         assert "homeassistant/device/somebody_else/config" in kept
@@ -316,7 +311,7 @@ async def test_order_is_not_lost_when_the_broker_is_killed(mosquitto: Mosquitto,
     kills = 3
 
     async def session() -> None:
-        async with bidding(mosquitto, "house-01") as house:
+        async with bidding(mosquitto, "house-01", timeout_s=0.5) as house:
             for name in [k for k in wanted if k not in acks]:
                 body = {"key": name, "market": "spot", "slot": SLOT, "side": "buy", "e_wh": 10, "price_u": 100_000}
                 await house.publish("orders", body)

@@ -103,13 +103,16 @@ async def test_meters_and_receipts(house: Bidder, engine: StandIn) -> None:
     engine.tick(START_US + 2 * SLOT_S * US)
     reading = {"slot": "2016-06-01T12:15:00Z", "import_wh": 640, "export_wh": 0, "observed_at": "2016-06-01T12:30:00Z"}
     await house.publish("meters", {"key": "m", "readings": [reading]})
-    ack = await house.ack("m", "meters/acks")
+    ack = await house.ack("m")
     assert ack["status"] == "done" and ack["accepted"] == 1
+    report = {"key": "m", "readings": [reading]}
+    await house.publish("meters", report, properties=response(house.topic("meters/acks"), b"x"))
+    assert await house.ack("m", "meters/acks") == {**ack, "repeated": True}
     measure = next(c for c in engine.submitted if isinstance(c, Measure))
     assert measure.source == "mqtt" and measure.member == 0 and measure.readings[0].member == 0
     assert measure.readings[0].observed_us == START_US + 1800 * US
     await house.publish("meters", {"key": "m2", "readings": [{**reading, "observed_at": "2016-02-31T12:30:00Z"}]})
-    assert (await house.ack("m2", "meters/acks"))["code"] == "invalid_request"
+    assert (await house.ack("m2"))["code"] == "invalid_request"
 
     engine.do(PublishEnvelopes((EnvelopeRow(0, 3, 8, 5000, None),), "dso", "dso-1"))
     await house.publish("envelope/receipts", {"key": "r", "publication": 1, "status": "received"})
@@ -179,6 +182,7 @@ async def test_answers_go_where_they_are_wanted_but_never_to_others(house: Bidde
 
     for topic in (
         "peerwatt/v1/participants/house-02/acks", "peerwatt/v1/status", house.topic("acksx"), house.topic("results"),
+        house.topic("meters/acks"),
     ):  # fmt: skip
         await house.publish("orders", order("k2"), properties=response(topic, b"x"))
         ack = await house.ack("k2")
@@ -190,7 +194,7 @@ async def test_answers_go_where_they_are_wanted_but_never_to_others(house: Bidde
 async def test_overload_and_a_broken_engine_are_said(house: Bidder, engine: StandIn) -> None:
     engine.overloaded = True
     ack = await house.order("k")
-    assert (ack["code"], ack["retry_after_s"]) == ("overloaded", 2.5)
+    assert (ack["code"], ack["retry_after_s"]) == ("overloaded", 2.0)
     engine.overloaded, engine.broken = False, True
     ack = await house.order("k")
     assert ack["code"] == "unavailable" and ack["retry_after_s"] > 0

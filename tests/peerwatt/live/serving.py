@@ -55,11 +55,15 @@ class World:
         plant_file: PlantFile | None = None,
         outside: Outside | None = None,
         journal: MemoryJournal | None = None,
+        from_us: int = 0,
     ) -> State:
-        """One life: until ``slots`` are delivered, or the end; errors of the journal go through."""
+        """One life: until ``slots`` are delivered, or the end; errors of the journal go through.
+
+        Time begins with the first slot, or where the journal ends, or at ``from_us`` if that is later.
+        """
         journal = MemoryJournal(self.store) if journal is None else journal
         known = self.store.records[-1].draft.at_us if self.store.records else 0
-        clock = SteppedClock(max(self.config.start_us - self.config.slot_s * US_PER_S, known))
+        clock = SteppedClock(max(self.config.start_us - self.config.slot_s * US_PER_S, known, from_us))
         engine = await Engine.open(journal, self.vault, clock, genesis=self.config, prices=slot_prices(self.system))
         driver = Neighbourhood(
             self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(),

@@ -107,7 +107,8 @@ def test_own_terms_and_standing_contracts(tmp_path: Path) -> None:
 
 RULES = (
     "pair_price", "pay_as_bid", "mid_market_rate", "supply_demand_ratio", "no_market", "huang", "bill_sharing",
-    "continuous_double_auction", "volume_max_matching", "sharing_keys", "shapley", "proportional", "vcg", "periodic_call",
+    "continuous_double_auction", "volume_max_matching", "sharing_keys", "shapley", "proportional", "vcg",
+    "periodic_call",
 )  # fmt: skip
 
 

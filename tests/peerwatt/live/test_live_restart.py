@@ -16,7 +16,7 @@ from market.journal.memory import MemoryJournal
 from market.journal.protocol import Record
 from peerwatt.live.recovery import PlantFile
 from tests.peerwatt.districts import BATTERY, district, home, load, pv
-from tests.peerwatt.live.serving import World
+from tests.peerwatt.live.serving import US_PER_S, World
 
 SLOTS = 8
 
@@ -73,16 +73,20 @@ def outcome(world: World, state: State) -> dict[str, Any]:
     }
 
 
-def killed_and_served(kills: Sequence[Killer], file: PlantFile | None) -> tuple[World, State]:
+def killed_and_served(kills: Sequence[Killer], file: PlantFile | None, down_slots: int = 0) -> tuple[World, State]:
+    """Lives that end in a kill, and a last one; after each, ``down_slots`` slots of time go by."""
     world = World(neighbours())
+    from_us = 0
     for kill in kills:
         if kill.at <= len(world.store.records):
             continue  # it came in one group with the record of the kill before
         journal = MemoryJournal(world.store, before=kill.before, after=kill.after)
         with pytest.raises(JournalError):
-            asyncio.run(world.live(journal=journal, plant_file=file))
+            asyncio.run(world.live(journal=journal, plant_file=file, from_us=from_us))
         journal.crash()
-    return world, asyncio.run(world.live(plant_file=file))
+        if down_slots:
+            from_us = world.store.records[-1].draft.at_us + down_slots * world.config.slot_s * US_PER_S
+    return world, asyncio.run(world.live(plant_file=file, from_us=from_us))
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +144,24 @@ def test_stopped_after_some_slots_it_goes_on(undisturbed: tuple[dict[str, Any], 
     state = asyncio.run(world.live(plant_file=file))
     assert outcome(world, state) == right
     assert [r.slot for r in world.reports] == sorted(r.slot for r in world.reports)
+
+
+@pytest.mark.parametrize("down_slots", [1, 3, 40])
+def test_gates_missed_while_it_was_down_are_cleared_late_and_once(
+    undisturbed: tuple[dict[str, Any], int], down_slots: int, tmp_path: Path
+) -> None:
+    right, records = undisturbed
+    for at in range(10, records, 7):
+        file = PlantFile(tmp_path / f"{at}.npz", "district")
+        world, state = killed_and_served([Killer(at, bool(at % 2))], file, down_slots)
+        assert outcome(world, state) == right, at
+        cleared = [r.draft.unique for r in world.store.records if r.draft.kind == "cleared"]
+        assert cleared == [f"clear/spot/{slot}/1" for slot in range(SLOTS)]
+
+
+def test_a_market_that_begins_when_all_is_over_clears_every_slot(undisturbed: tuple[dict[str, Any], int]) -> None:
+    right, _ = undisturbed
+    world = World(neighbours())
+    state = asyncio.run(world.live(from_us=world.config.slot_start_us(SLOTS + 20)))
+    assert outcome(world, state) == right
+    assert world.reports[0].late_s == 0.0, "no time of the wall clock passes here"
