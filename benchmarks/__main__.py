@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import audit, continuous, lindistflow, market, rows
+from benchmarks import audit, continuous, engine, lindistflow, market, rows, stream
 
-ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS + lindistflow.ROWS
+ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS + lindistflow.ROWS + engine.ROWS + stream.ROWS
 
 
 def main(words: list[str]) -> int:

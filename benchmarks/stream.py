@@ -28,8 +28,9 @@ REQUEST = b"GET /api/v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event
 
 
 def _hub_app() -> tuple[Any, Any]:
-    """The stream as it is served, and what publishes to it."""
+    """The stream as it is served, strict headers and all, and what publishes to it."""
     from market.engine.publication import Publication
+    from peerwatt.api.headers import Shield
     from peerwatt.api.stream import StreamAccess, StreamEndpoint
     from peerwatt.api.stream_hub import StreamHub, StreamLimits
 
@@ -44,7 +45,7 @@ def _hub_app() -> tuple[Any, Any]:
     def publish(seq: int, data: dict[str, Any]) -> None:
         hub.publish(Publication(seq, 0, "price", "spot", 0, -1, data))
 
-    return StreamEndpoint(hub, admit), publish
+    return Shield(StreamEndpoint(hub, admit)), publish
 
 
 def _queues_app() -> tuple[Any, Any]:

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from peerwatt.audit_command import add_audit
 from peerwatt.bench_command import add_bench
+from peerwatt.doctor_command import add_doctor
+from peerwatt.join_command import add_join
+from peerwatt.journal_command import add_journal
+from peerwatt.mqtt_command import add_mqtt
+from peerwatt.serve_command import add_serve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_looking(commands)
-    add_audit(commands, _add_command)
-    add_bench(commands, _add_command)
+    for add in (add_audit, add_bench, add_serve, add_join, add_journal, add_mqtt, add_doctor):
+        add(commands, _add_command)
     return parser
 
 

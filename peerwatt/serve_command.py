@@ -61,6 +61,10 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
     serve.add_argument(
         "--mqtt", metavar="URL", help="mqtt://USER@HOST:1883 or mqtts://...; password in the environment"
     )
+    serve.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authority of the broker's certificate, PEM")
+    serve.add_argument(
+        "--mqtt-plain", action="store_true", help="the broker is on another machine, and the network between is safe"
+    )
     serve.add_argument(
         "--outside", type=_names, default=[], metavar="A,B,...", help="buildings whose own clients bid for them"
     )
@@ -139,6 +143,8 @@ def _options(args: argparse.Namespace) -> Options:
         journal=args.journal,
         mqtt=args.mqtt,
         mqtt_password=os.environ.get("PEERWATT_MQTT_PASSWORD"),
+        mqtt_ca=args.mqtt_ca,
+        mqtt_plain=args.mqtt_plain,
         outside=frozenset(args.outside),
         outside_meters=args.meters == "outside",
         slots=args.duration_slots,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+# Debian keeps the broker where only root's PATH leads.
+PLACES = [str(Path(folder).parent / "sbin") for folder in os.get_exec_path()]
 
 
 def _program(name: str) -> str | None:

@@ -17,6 +17,8 @@ class Message:
     retain
         Whether it is *state*, which the broker keeps for those who subscribe later and of which only the newest counts,
         or an *event*.
+    each
+        With ``retain``: every message counts as an event does, and the newest is kept beside.
     qos
         0 or 1.
     expiry_s
@@ -28,6 +30,7 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+    each: bool = False
     qos: int = 1
     expiry_s: float | None = None
     correlation: bytes | None = None

@@ -56,8 +56,10 @@ class Outbox:
         """Take a message at loop time ``now``; False if there is no room for it."""
         until = _NEVER if message.expiry_s is None else now + message.expiry_s
         self._purge_at = min(self._purge_at, until)
-        if message.retain:
-            self._put_state(Entry(message, message.topic, until, done), now)
+        if message.retain and not message.each:
+            entry = Entry(message, message.topic, until, done)
+            self._queue_state(entry)
+            self._keep(entry, now)
             return True
         if self._events >= self._max_events:
             self._purge(now)
@@ -66,7 +68,9 @@ class Outbox:
             return False
         self._next_key += 1
         self._events += 1
-        self._queue[self._next_key] = Entry(message, self._next_key, until, done)
+        self._queue[self._next_key] = entry = Entry(message, self._next_key, until, done)
+        if message.retain:
+            self._keep(entry, now)
         return True
 
     def take(self, now: float) -> Entry | None:
@@ -92,7 +96,7 @@ class Outbox:
         """Queue every state again that still holds: the broker may have lost it."""
         self._purge(now)
         for topic, entry in self._states.items():
-            if topic not in self._queue:
+            if topic not in self._queue and entry.key not in self._queue:
                 self._queue[topic] = Entry(entry.message, topic, entry.until)
 
     def state(self, topic: str, now: float) -> Message | None:
@@ -100,12 +104,15 @@ class Outbox:
         entry = self._states.get(topic)
         return entry.message if entry is not None and entry.until > now else None
 
-    def _put_state(self, entry: Entry, now: float) -> None:
-        topic = entry.message.topic
-        older = self._queue.get(topic)
+    def _queue_state(self, entry: Entry) -> None:
+        older = self._queue.get(entry.key)
         if older is not None:
             _settle(older)
-        self._queue[topic] = entry  # at its old place if one waits: a topic that changes all the time is sent, too
+        self._queue[entry.key] = entry  # at its old place if one waits: a topic that changes all the time is sent, too
+
+    def _keep(self, entry: Entry, now: float) -> None:
+        """Remember the state of a topic."""
+        topic = entry.message.topic
         self._states[topic] = entry
         self._states.move_to_end(topic)
         if len(self._states) > self._max_states:

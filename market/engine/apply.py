@@ -225,8 +225,10 @@ def _erased(a: Applier, fact: f.Erased, parts: Parts) -> None:
                 del book.orders[number]
             book.erased += len(mine)
             if mine:
-                book.trades, book.events = [], []
                 state.slots[book.slot].erased = True
+            if book.erased and market.config.market_id in a.caches.continuous:
+                # who met whom cannot be told again without the erased orders: results stay, the order flow goes
+                book.trades, book.events, book.orders, book.erased = [], [], {}, 1
             if book.result is not None:
                 book.result.positions.pop(gone, None)
             a.caches.forget(market.config.market_id, book.slot)
@@ -562,7 +564,7 @@ def _drop_old(a: Applier) -> None:
             market.books.pop(slot, None)
             a.caches.forget(name, slot)
         state.dropped_until = slot + 1
-    before_us = state.config.slot_start_us(state.dropped_until)
+    before_us = min(state.config.opens_us(m.config, state.dropped_until) for m in state.markets.values())
     for member in state.members.values():
         answers = member.answers
         while answers and answers[key := next(iter(answers))].at_us < before_us:

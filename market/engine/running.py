@@ -10,7 +10,7 @@ from market.engine import facts as f
 from market.engine.commands import Done, Refused, Reply
 from market.engine.config import SlotState
 from market.engine.entering import amend_order, cancel_orders, enter_many, enter_orders
-from market.engine.schedule import tick
+from market.engine.schedule import can_erase, tick
 from market.engine.state import DEFAULTED, ERASED, LEFT, Slot, State
 from market.engine.turn import Turn
 from market.settlement import BILL_LINES
@@ -60,7 +60,7 @@ def _leave(turn: Turn, command: c.Leave) -> Reply:
 
 
 def _erase(turn: Turn, command: c.Erase) -> Reply:
-    """Forget a member: at once if all its slots are settled, else it leaves and is forgotten when they are."""
+    """Forget a member: at once if nothing depends on it, else it leaves and is forgotten when its slots are settled."""
     member = turn.state.members.get(command.member)
     if member is None or member.status == ERASED:
         return Refused("not_a_member")
@@ -68,7 +68,7 @@ def _erase(turn: Turn, command: c.Erase) -> Reply:
         until = member.until_slot if member.status == LEFT else next_free_slot(turn.state, turn.now_us)
         turn.do(f.Left(command.member, until, erase=True))
         turn.do(f.Acted(command.by, "erase", {"member": command.member}))
-    if turn.state.settled_until >= turn.state.members[command.member].until_slot:
+    if can_erase(turn.state, turn.state.members[command.member]):
         turn.do(f.Erased(command.member), unique=f"erase/{command.member}")
         return turn.done("erased")
     return turn.done("pending")

@@ -7,7 +7,7 @@ from market.engine import facts as f
 from market.engine.clearing import clear_slot
 from market.engine.config import SlotState
 from market.engine.settlement import members_of, settle_slot
-from market.engine.state import ACTIVE, ERASED, Market, Slot, State
+from market.engine.state import ACTIVE, ERASED, Market, Member, Slot, State
 from market.engine.turn import Turn
 
 NEVER_US = 2**62
@@ -102,10 +102,19 @@ def _credit(turn: Turn) -> None:
 
 
 def _erase(turn: Turn) -> None:
-    """Forget members who asked for it, once their last slot is settled."""
+    """Forget members who asked for it, as soon as nothing depends on them any more."""
     for member in list(turn.state.members.values()):
-        if member.erasing and member.status != ERASED and turn.state.settled_until >= member.until_slot:
+        if member.erasing and member.status != ERASED and can_erase(turn.state, member):
             turn.do(f.Erased(member.member), unique=f"erase/{member.member}")
+
+
+def can_erase(state: State, member: Member) -> bool:
+    """Whether a member's last slot is settled, and no book in which it ever had an order is still to clear."""
+    if state.settled_until < member.until_slot:
+        return False
+    waiting = {SlotState.OPEN, SlotState.SUSPENDED, SlotState.GATE_CLOSED}
+    books = (book for market in state.markets.values() for book in market.books.values() if book.status in waiting)
+    return all(order.member != member.member for book in books for order in book.orders.values())
 
 
 def next_due_us(state: State, but: frozenset[tuple[str, int]] = frozenset()) -> int:

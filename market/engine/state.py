@@ -5,10 +5,9 @@ Everything in it is data, so that a snapshot is its encoding and two states are 
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
+from core.hashing import canonical_json, sha256_hex
 from market.engine.config import EngineConfig, MarketConfig
 from market.engine.facts import OrderedPart, SlotPrices
 from market.session import Session
@@ -295,8 +294,8 @@ class State(msgspec.Struct):
     next_publication: int = 1
 
     def digest(self) -> str:
-        """SHA-256 of the state: equal for equal histories, in any process."""
-        return hashlib.sha256(encode_state(self)).hexdigest()
+        """SHA-256 of the state: equal for equal histories, in any process, and however its mappings came about."""
+        return sha256_hex(canonical_json(msgspec.json.decode(msgspec.json.encode(self))))
 
     def balance_u(self, account: int) -> int:
         """What an account has received so far [micro-currency]; negative = it owes."""

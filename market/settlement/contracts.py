@@ -174,7 +174,7 @@ def _by_member(values: Exact, member: NDArray[np.int32], n_members: int) -> Exac
         return values  # the usual case: one order per member, in order
     exact = values if is_small(values, max(n_orders, 1)) else values.astype(object)
     plane = np.zeros((n_slots, n_members), exact.dtype)
-    np.add.at(plane, (slice(None), member), exact)
+    np.add.at(plane.T, member, exact.T)
     return plane
 
 

@@ -29,9 +29,7 @@ from peerwatt.api import (
     stream_route,
 )
 from peerwatt.api.answers import problem_of
-from peerwatt.api.body_limit import BodyLimit
 from peerwatt.api.docs_page import docs_routes
-from peerwatt.api.headers import Shield
 from peerwatt.api.hot_orders import HotOrders
 from peerwatt.api.openapi import document
 from peerwatt.api.operation import API, Operation
@@ -69,7 +67,7 @@ _STREAM = "/stream"
 
 
 def create_app(service: Service) -> App:
-    """The application, for any ASGI server.
+    """The application, for any ASGI server; put ``Shield(BodyLimit(app), hosts=...)`` around it.
 
     Parameters
     ----------
@@ -88,8 +86,7 @@ def create_app(service: Service) -> App:
         app.add_exception_handler(kind, _answered)
     app.router.routes.extend(_routes(service, msgspec.json.encode(described)))
     service.engine.before_erase.append(service.forget)
-    inside = BodyLimit(HotOrders(app, service, OPERATIONS))
-    return Shield(Stream(Measured(inside, service), service), hosts=service.hosts)
+    return Stream(Measured(HotOrders(app, service, OPERATIONS), service), service)
 
 
 async def _answered(_: Request, error: Exception) -> Response:

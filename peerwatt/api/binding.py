@@ -58,7 +58,7 @@ def check_binding(
     behind_proxy
         The operator says that a proxy in front of the address speaks TLS, and that nobody else can reach it.
     names
-        Further names by which clients know the service.
+        Further names by which clients know the service, beside those in the certificate.
 
     Raises
     ------
@@ -81,12 +81,13 @@ def check_binding(
                 f"{host} can be reached from other machines, and there is no key yet to tell who asks",
                 remedy="start once on 127.0.0.1, which makes an admin's key",
             )
+    hosts = set(names)
     if certificate is not None and private_key is not None:
         tls_context(certificate, private_key)
-    hosts = set(names)
+        hosts |= _names_in(certificate)
     if not _is_any(host):
         hosts.add(host)
-    elif not names:
+    elif not hosts:
         hosts |= _own_names()
     return Binding(host, loopback, frozenset(hosts), certificate, private_key)
 
@@ -116,6 +117,19 @@ def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
             f"the certificate or its key cannot be read: {error}", remedy="look at --tls-cert and --tls-key"
         ) from error
     return context
+
+
+def _names_in(certificate: Path) -> set[str]:
+    """Names and addresses that a certificate is for; not those with a ``*``, which say nothing about this service."""
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes()).extensions
+        names = found.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+        return addresses | {name for name in names.get_values_for_type(x509.DNSName) if "*" not in name}
+    except (x509.ExtensionNotFound, ValueError):
+        return set()
 
 
 def _is_loopback(host: str) -> bool:

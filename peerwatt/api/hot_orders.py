@@ -57,6 +57,6 @@ class HotOrders:
                     refusal = problem_of(error)
                     if refusal is None:
                         raise
-                    await refusal.send(send)
+                    await refusal.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -7,20 +7,12 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
-from fastapi import Query
 
 from peerwatt.api.problems import refuse
 
 Position = int | str | None
-Limit = Annotated[int, Query(ge=1, le=1000, description="Items on a page, at most.")]
-Cursor = Annotated[
-    str | None,
-    Query(min_length=1, max_length=400, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the page before."),
-]
-
 _SEAL_BYTES = 16
 _MAX_CHARS = 400
 

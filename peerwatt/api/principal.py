@@ -89,12 +89,6 @@ class Principal:
         raise refuse("invalid", errors=[("/participant", "say for which participant")])
 
 
-def visible(seen: bool, code: str) -> None:
-    """Let pass what a principal may see; anything else is refused with the 404 of a thing that does not exist."""
-    if not seen:
-        raise refuse(code)
-
-
 @dataclass(slots=True)
 class Exchange:
     """What is known of a request so far; `peerwatt.api.headers.Shield` makes one and tells the rate limit from it."""
@@ -152,7 +146,8 @@ class Authenticator:
         self._keys: dict[bytes, _Held] = {}
         self._tokens: OrderedDict[bytes, tuple[Token, Principal, _Known | None]] = OrderedDict()
         self._used: dict[str, datetime] = {}
-        self._number = -1
+        self._number = -1  # up to which all changes are known
+        self._heard = -1  # the last one of our own
         self._end: Callable[[], None] = lambda: None
 
     @classmethod
@@ -174,12 +169,13 @@ class Authenticator:
         if await self._registry.clients.change_number() == self._number:
             return
         identities, number = await self._registry.clients.identities()
-        if number >= self._number:  # else a change of our own came in while this was read: it waits for the next time
-            for gone in set(self._clients) - {one.client.id for one in identities}:
-                self._put(gone, None)
-            for one in identities:
-                self._put(one.client.id, one)
-            self._number = number
+        while number < self._heard:  # a change of our own came in while this was read, and must not be undone
+            identities, number = await self._registry.clients.identities()
+        for gone in set(self._clients) - {one.client.id for one in identities}:
+            self._put(gone, None)
+        for one in identities:
+            self._put(one.client.id, one)
+        self._number = number
 
     async def close(self) -> None:
         """Stop following, and write down when keys were last used."""
@@ -260,6 +256,7 @@ class Authenticator:
 
     def _changed(self, client: str, identity: Identity | None, number: int) -> None:
         self._put(client, identity)
+        self._heard = number
         if number == self._number + 1:  # else another process changed something, too: `refresh` has to look
             self._number = number
 

@@ -317,16 +317,3 @@ def _of_http(error: Any) -> Refusal:
         return refuse(code, detail, headers=headers)
     title = phrase
     return Refusal(Problem("about:blank", title, error.status_code, f"http_{error.status_code}", detail), headers)
-
-
-def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """What a route's ``responses=`` must say so that the OpenAPI document names the problems it may answer with."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
-        status, title = TITLES[code] if code in TITLES else (REFUSAL_STATUS[code], _engine_title(code))
-        entry = found.setdefault(status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}})
-        entry["description"] += f"{'; ' if entry['description'] else ''}{title} (`{code}`)"
-    return found
-
-
-_SCHEMA = {"$ref": "#/components/schemas/Problem"}

@@ -114,7 +114,7 @@ async def accept_contract(call: Call) -> Answer:
     if offer is None:
         raise unknown("contract", call.path["contract"])
     if not call.caller.sees(offer.to):
-        raise failure(403, "not_yours_to_accept", "Only the other side can accept an offer", offer.to)
+        raise failure(403, "not_yours_to_accept", "Only the other side can accept an offer")
     out = _offer_out(offer)
     seller, buyer = engine.member_of(out.seller), engine.member_of(out.buyer)
     if seller is None or buyer is None:

@@ -1,12 +1,10 @@
-"""Identity and protection of the HTTP API in one object, and around an app.
+"""Identity of the HTTP API in one object: the registry, who is let in, tokens, rate limits, cursors.
 
 ::
 
-    security = await Security.open(data, utc_now)            # registry, tokens, keys; None of it listens yet
+    security = await Security.open(data, utc_now)            # nothing listens yet
     first = security.first_key                               # tell it once
-    binding = check_binding(host, certificate=..., private_key=..., live_keys=security.authenticator.live_keys)
-    app = FastAPI(...); app.include_router(token_router(security.tokens), prefix="/api/v1")
-    shielded = protect(app, security, hosts=binding.hosts)   # what uvicorn serves
+    binding = check_binding(host, ..., live_keys=security.authenticator.live_keys, names=security.names)
     ...
     await security.housekeeping()                            # every few seconds
     await security.close()
@@ -15,32 +13,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import ServiceError
-from peerwatt.api.body_limit import BODY_BYTES, LARGER, BodyLimit
-from peerwatt.api.headers import DOCS, Shield
-from peerwatt.api.outside import OutsideConfig, OutsideIssuer
+from peerwatt.api.outside import OutsideIssuer
 from peerwatt.api.paging import Pager
-from peerwatt.api.principal import Authenticator, Guard, Principal
-from peerwatt.api.problems import add_handlers
-from peerwatt.api.rate_limit import Rate, RateLimiter
+from peerwatt.api.principal import Authenticator, Guard
+from peerwatt.api.rate_limit import RateLimiter
+from peerwatt.api.security_settings import SecuritySettings, read_settings
 from peerwatt.api.tokens import TokenEndpoint, TokenIssuer
 from peerwatt.clocks import Stopwatch
 from peerwatt.store.first_start import FirstKey, first_admin_key
 from peerwatt.store.registry import Registry
 from peerwatt.store.secrets import kept_secret
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from starlette.types import ASGIApp
-
 REGISTRY_FILE = "registry.sqlite"
 TOKEN_FILE = "token.key"
+SETTINGS_FILE = "security.yaml"
 KEPT = timedelta(days=365)
 """How long access-log lines, ended offers and dead keys are kept."""
 
@@ -54,7 +46,7 @@ _log = logging.getLogger("peerwatt.api")
 
 @dataclass(slots=True)
 class Security:
-    """Everything that `Security.open` made."""
+    """Everything that `Security.open` made. ``names``: by which clients know the service, for `check_binding`."""
 
     registry: Registry
     authenticator: Authenticator
@@ -64,6 +56,7 @@ class Security:
     pager: Pager
     outside: tuple[OutsideIssuer, ...]
     first_key: FirstKey | None
+    names: tuple[str, ...]
     now: Callable[[], datetime]
     _due: dict[str, datetime]
 
@@ -74,34 +67,32 @@ class Security:
         now: Callable[[], datetime],
         *,
         registry: str | None = None,
-        rates: Mapping[str, Rate] | None = None,
-        outside: Sequence[OutsideConfig] = (),
+        settings: SecuritySettings | None = None,
     ) -> Security:
         """Open the registry and what hangs on it; at the first start, make the admin's key.
 
         Parameters
         ----------
         data
-            The service's folder: ``registry.sqlite``, ``token.key``, ``admin.key``.
+            The service's folder: ``registry.sqlite``, ``token.key``, ``admin.key``; maybe ``security.yaml``.
         now
             The wall clock: ``peerwatt.clocks.utc_now``.
         registry
             ``postgresql://...`` instead of the file.
-        rates
-            Other rates than ``RATES``, by group.
-        outside
-            Issuers elsewhere whose tokens are taken.
+        settings
+            Instead of those in ``security.yaml``.
 
         Raises
         ------
         ServiceError
             If one of these cannot be opened, or others can read a secret.
         """
+        settings = settings or read_settings(data / SETTINGS_FILE)
         secret = kept_secret(data / TOKEN_FILE)
         opened = await Registry.open(registry or data / REGISTRY_FILE, now)
         try:
             first = await first_admin_key(opened, data, now)
-            issuers = tuple(OutsideIssuer(config) for config in outside)
+            issuers = tuple(OutsideIssuer(config) for config in settings.outside)
             for one in issuers:
                 await one.refresh()
             issuer = TokenIssuer(secret)
@@ -109,7 +100,7 @@ class Security:
         except BaseException:
             await opened.close()
             raise
-        limiter = RateLimiter(Stopwatch().elapsed_s, rates)
+        limiter = RateLimiter(Stopwatch().elapsed_s, settings.rates)
         return cls(
             opened,
             authenticator,
@@ -119,6 +110,7 @@ class Security:
             Pager(secret),
             issuers,
             first,
+            settings.names,
             now,
             {},
         )
@@ -145,30 +137,7 @@ class Security:
         self._due[what] = now
         return True
 
-    async def note_access(self, who: Principal, participant: str, action: str, status: int = 200) -> None:
-        """Write into a participant's access log that somebody looked at its personal data."""
-        await self.registry.access.note(who.client_id, who.role, participant, action, status)
-
     async def close(self) -> None:
         """Write down what is still to be written, and close."""
         await self.authenticator.close()
         await self.registry.close()
-
-
-def protect(
-    app: FastAPI,
-    security: Security,
-    *,
-    hosts: Iterable[str] = (),
-    docs: Iterable[str] = DOCS,
-    limit_bytes: int = BODY_BYTES,
-    larger: Mapping[str, int] = LARGER,
-) -> ASGIApp:
-    """An app with everything around it: problems for errors, `require` armed, body limits, strict headers.
-
-    What is served is what this returns, not the app itself.
-    """
-    add_handlers(app)
-    app.state.security = security
-    app.state.guard = security.guard
-    return Shield(BodyLimit(app, limit_bytes=limit_bytes, larger=larger), hosts=hosts, docs=docs)

@@ -100,8 +100,6 @@ class Service:
         Settled slots that the engine no longer keeps.
     stream_valid_s
         Streams end after so many seconds; None: when the client likes.
-    hosts
-        Further names that the service goes by, see `peerwatt.api.headers.Shield`.
     trouble
         Empty when the service takes requests; otherwise why not: ``starting``, ``recovering``, ``broken``.
     """
@@ -123,7 +121,6 @@ class Service:
     history: HistoryPort | None = None
     trouble: Callable[[], str] = lambda: ""
     stream_valid_s: float | None = None
-    hosts: frozenset[str] = frozenset()
     names: SlotNames = field(init=False)
     markets: dict[str, MarketFacts] = field(init=False)
     settled_results: dict[int, str] = field(init=False, default_factory=dict)

@@ -129,7 +129,7 @@ class StreamHub:
     def publish(self, publication: Publication) -> None:
         """Take one publication; hand this to ``Engine.subscribe``. Call it on the event loop.
 
-        What is of no topic of ``TOPICS`` is for others. Nothing that is published here makes it fail.
+        What is of no topic of ``TOPICS`` is for others. News out of order is taken as it comes.
         """
         if publication.topic not in _TOPICS:
             return

@@ -1,5 +1,7 @@
 """OAuth 2 client credentials (RFC 6749, 4.4): short tokens for a client's id and secret, and how they are verified.
 
+The secret is one that was set for the client, or any of its API keys.
+
 A token is a JWT (RFC 9068) signed with HMAC-SHA-256 by a key that only this service has. It carries the client's id
 and the scopes; everything else is looked up at each use, so that a revoked client's token ends with the client.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import hmac
 import secrets as random
 from collections.abc import Callable
@@ -20,13 +23,11 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import jwt
 import msgspec
-from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
-from peerwatt.api.problems import refuse, responses
+from peerwatt.api.problems import refuse
 from peerwatt.api.rate_limit import RateLimiter, place_of
-from peerwatt.api.roles import ROLES, SCOPES
+from peerwatt.api.roles import ROLES
 from peerwatt.store import secrets
 from peerwatt.store.records import Client, RegistryError
 
@@ -110,7 +111,7 @@ class TokenIssuer:
         self._issuer = issuer
         self._audience = audience
 
-    def issue(self, client: Client, scopes: frozenset[str], now: datetime) -> str:
+    def issue(self, client: Client, scopes: frozenset[str], now: datetime, lifetime: timedelta = LIFETIME) -> str:
         """A token for a client, with these scopes."""
         claims = {
             "iss": self._issuer,
@@ -120,7 +121,7 @@ class TokenIssuer:
             "scope": " ".join(sorted(scopes)),
             "version": client.version,
             "iat": int(now.timestamp()),
-            "exp": int((now + LIFETIME).timestamp()),
+            "exp": int((now + lifetime).timestamp()),
             "jti": random.token_hex(16),
         }
         return jwt.encode(claims, self._key, _ALGORITHM, headers={"typ": _TYPE})
@@ -162,10 +163,9 @@ class TokenIssuer:
 class _OAuthError(Exception):
     """An error of RFC 6749, section 5.2."""
 
-    def __init__(self, error: str, description: str, *, basic: bool = False) -> None:
+    def __init__(self, error: str, description: str) -> None:
         self.error = error
         self.description = description
-        self.basic = basic
         super().__init__(error)
 
     def response(self) -> Response:
@@ -214,36 +214,40 @@ class TokenEndpoint:
             raise standing.refusal()
         try:
             form = _form(body, content_type)
-            name, secret, basic = _credentials(form, authorization)
+            name, secret = _credentials(form, authorization)
             if form.get("grant_type") != "client_credentials":
                 kind = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
                 raise _OAuthError(kind, "the grant type is client_credentials")
-            client = await self._client(name, secret, basic=basic)
+            client, lifetime = await self._client(name, secret)
             scopes = _narrowed(client, form.get("scope"))
         except _OAuthError as error:
             return error.response()
         return _json(
             {
-                "access_token": self._issuer.issue(client, scopes, self._now()),
+                "access_token": self._issuer.issue(client, scopes, self._now(), lifetime),
                 "token_type": "Bearer",
-                "expires_in": int(LIFETIME.total_seconds()),
+                "expires_in": int(lifetime.total_seconds()),
                 "scope": " ".join(sorted(scopes)),
             },
             200,
         )
 
-    async def _client(self, name: str, secret: str, *, basic: bool) -> Client:
+    async def _client(self, name: str, secret: str) -> tuple[Client, timedelta]:
+        """The client with this secret, or with this API key as its secret, and how long its token may hold."""
         wrong = _OAuthError("invalid_client", "the client is unknown, has no secret, or the secret is wrong")
         before = await self._find(name)
-        kept = None if before is None else await self._registry.clients.secret_hash(name)
-        # An unknown client takes as long as a wrong secret.
-        fits = await self._fits(secret, kept or _nobodys_hash())
-        if before is None or kept is None or not fits:
-            raise wrong
+        if secrets.key_id_of(secret.encode()) is not None:
+            lifetime = await self._by_key(name, secret)
+            fits = lifetime is not None
+        else:
+            kept = None if before is None else await self._registry.clients.secret_hash(name)
+            lifetime, fits = LIFETIME, await self._fits(secret, kept)
         after = await self._find(name)
-        if after is None or after.version != before.version:  # revoked or changed meanwhile
+        if before is None or after is None or after.version != before.version:  # unknown, or changed meanwhile
             raise wrong
-        return after
+        if not fits or lifetime is None:
+            raise wrong
+        return after, lifetime
 
     async def _find(self, name: str) -> Client | None:
         try:
@@ -252,15 +256,34 @@ class TokenEndpoint:
             return None
         return client if client.revoked is None else None
 
-    async def _fits(self, secret: str, kept: str) -> bool:
+    async def _by_key(self, name: str, text: str) -> timedelta | None:
+        """How long a token for a client's own API key may hold: no longer than the key. None if it is no such key."""
+        try:
+            key = await self._registry.clients.key((secrets.key_id_of(text.encode()) or b"").decode("ascii", "replace"))
+        except RegistryError:
+            return None
+        now = self._now()
+        fits = hmac.compare_digest(key.digest, hashlib.sha256(text.encode()).digest())
+        if not fits or key.client != name or key.revoked is not None:
+            return None
+        left = LIFETIME if key.expires is None else min(LIFETIME, key.expires - now)
+        return left if left >= timedelta(seconds=1) else None
+
+    async def _fits(self, secret: str, kept: str | None) -> bool:
+        """Whether a secret is the one kept; if none is, that takes as long to find out."""
         if self._waiting >= _MOST_WAITING:
             raise refuse("overloaded", headers=[("Retry-After", "2")])
         self._waiting += 1
         try:
             async with self._hashing:
-                return await asyncio.to_thread(secrets.secret_fits, secret, kept)
+                return await asyncio.to_thread(_compared, secret, kept)
         finally:
             self._waiting -= 1
+
+
+def _compared(secret: str, kept: str | None) -> bool:
+    fits = secrets.secret_fits(secret, kept or _nobodys_hash())
+    return fits and kept is not None
 
 
 @cache
@@ -284,12 +307,12 @@ def _form(body: bytes, content_type: str | None) -> dict[str, str]:
     return {name: value for name, value in form.items() if value}
 
 
-def _credentials(form: dict[str, str], authorization: str | None) -> tuple[str, str, bool]:
-    """Id, secret, and whether they came by HTTP Basic."""
+def _credentials(form: dict[str, str], authorization: str | None) -> tuple[str, str]:
+    """The client's id and secret."""
     if authorization is None:
         if "client_id" not in form or "client_secret" not in form:
             raise _OAuthError("invalid_client", "client_id and client_secret are needed")
-        return form["client_id"], form["client_secret"], False
+        return form["client_id"], form["client_secret"]
     if "client_secret" in form:
         raise _OAuthError("invalid_request", "the client identifies itself in two ways")
     scheme, _, encoded = authorization.partition(" ")
@@ -304,7 +327,7 @@ def _credentials(form: dict[str, str], authorization: str | None) -> tuple[str, 
     name, secret = unquote_plus(name), unquote_plus(secret)
     if form.get("client_id", name) != name:
         raise _OAuthError("invalid_request", "the form names another client")
-    return name, secret, True
+    return name, secret
 
 
 def _narrowed(client: Client, asked: str | None) -> frozenset[str]:
@@ -321,63 +344,3 @@ def _narrowed(client: Client, asked: str | None) -> frozenset[str]:
 def _json(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
     told = {"Cache-Control": "no-store", "Pragma": "no-cache", **(headers or {})}
     return Response(msgspec.json.encode(content), status, told, media_type="application/json")
-
-
-def token_router(endpoint: TokenEndpoint) -> APIRouter:
-    """A router with ``POST /oauth/token`` alone, described as OAuth describes it."""
-    router = APIRouter()
-
-    @router.post(
-        "/oauth/token",
-        summary="Get an access token (OAuth 2 client credentials)",
-        response_class=Response,
-        responses={**_ANSWERS, **responses("body_too_large", "too_many_requests", "overloaded")},
-        openapi_extra={"requestBody": _BODY},
-    )
-    async def token(request: Request) -> Response:
-        return await endpoint.answer(
-            await request.body(),
-            content_type=request.headers.get("content-type"),
-            authorization=request.headers.get("authorization"),
-            address=request.client.host if request.client else "",
-        )
-
-    return router
-
-
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        _FORM: {
-            "schema": {
-                "type": "object",
-                "required": ["grant_type"],
-                "properties": {
-                    "grant_type": {"type": "string", "enum": ["client_credentials"]},
-                    "client_id": {"type": "string", "description": "Here, or by HTTP Basic."},
-                    "client_secret": {"type": "string", "format": "password"},
-                    "scope": {"type": "string", "description": "Some of: " + " ".join(SCOPES)},
-                },
-            }
-        }
-    },
-}
-_OAUTH_ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "A token",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/TokenOut"}}},
-    },
-    400: {
-        "description": "The request is not one of RFC 6749",
-        "content": {"application/json": {"schema": _OAUTH_ERROR}},
-    },
-    401: {
-        "description": "The client is unknown or its secret is wrong",
-        "content": {"application/json": {"schema": _OAUTH_ERROR}},
-    },
-}

@@ -130,7 +130,7 @@ def contract_out(names: SlotNames, contract: Standing, who: Callable[[int], str]
         buyer=who(contract.buyer),
         offered_by=who(contract.seller),
         from_=names.text(contract.first_slot),
-        to=names.text(contract.end_slot),
+        to=names.text(max(contract.first_slot, contract.end_slot)),  # ended before it began: it never holds
         share_ppm=contract.share_ppm,
         volume_wh=contract.volume_wh,
         formula=contract.formula,  # type: ignore[arg-type]  # one of them, or it would not have been agreed

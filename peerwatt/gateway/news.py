@@ -168,7 +168,7 @@ class Herald:
             data["received_u"],
             [Fill(str(order), e_wh) for order, e_wh in data["fills"]],
         )
-        return self._private(p, "results", news)
+        return self._private(p, "results", news, newest_kept=True)
 
     def _bill(self, p: Publication, data: dict[str, Any]) -> list[Message]:
         news = BillNews(
@@ -182,7 +182,7 @@ class Herald:
             data["export_wh"],
             data["quality"],
         )
-        return self._private(p, "bills", news)
+        return self._private(p, "bills", news, newest_kept=True)
 
     def _dispute(self, p: Publication, data: dict[str, Any]) -> list[Message]:
         news = DisputeNews(p.seq, time_text(p.at_us), str(data["dispute"]), self.slot_name(data["slot"]), data["state"])
@@ -202,8 +202,9 @@ class Herald:
     def _state(self, topic: str, news: msgspec.Struct, until_us: int, now_us: int) -> Message:
         return Message(topic, encode(news), retain=True, expiry_s=self.expiry_s(until_us, now_us))
 
-    def _private(self, p: Publication, name: str, news: msgspec.Struct) -> list[Message]:
+    def _private(self, p: Publication, name: str, news: msgspec.Struct, *, newest_kept: bool = False) -> list[Message]:
         participant = self._participant_of(p.member)
         if participant is None:
             return []
-        return [Message(t.participant_topic(participant, name), encode(news), expiry_s=DAY_S)]
+        topic = t.participant_topic(participant, name)
+        return [Message(topic, encode(news), retain=newest_kept, each=newest_kept, expiry_s=DAY_S)]

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _AGAIN_S = 1.0
 _AT_ONCE = 100
-_OWN_STATES = ("terms", "envelope", "setpoints", "home", "status")
+_OWN_STATES = ("terms", "envelope", "setpoints", "home", "results", "bills", "status")
 _MEMBERS_NEWS = frozenset({"terms", "envelope", "member"})
 _ALL_NEWS = frozenset({"settled", "network", "price", "envelope_default"})
 
@@ -150,7 +150,8 @@ class Teller:
         if publication.member >= 0:
             self._meet(publication.member)
         for message in self._herald.messages(publication):
-            if not (message.retain and publication.seq <= self._known_until):
+            # What is told from the start is newer than an older state; events count one by one.
+            if message.each or not (message.retain and publication.seq <= self._known_until):
                 self._link.send(message)
         if publication.topic in _MEMBERS_NEWS:
             self._stale.add(publication.member)

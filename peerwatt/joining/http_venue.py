@@ -90,6 +90,8 @@ class HttpVenue:
                 async for event in events:
                     for piece in news_of(event, self._market, self._participant):
                         yield piece
+                    if event.is_snapshot:
+                        yield Moment((await self._client.time()).now)
         except ClientError as error:
             raise explained(error, self.url) from None
 

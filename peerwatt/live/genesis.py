@@ -6,7 +6,8 @@ the simulation: ties and roundings then fall the same way in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,7 @@ def check_servable(loaded: LoadedScenario, system: System) -> None:
             ("market", "levels"), "the live market is one for all, without levels", f"take them out, or {SIMULATE}"
         )
     _check_stage(loaded, system, stage, here)
-    _check_rule(loaded, stage, here)
+    _check_rule(loaded, system, stage, here)
     _check_buildings(loaded, system)
 
 
@@ -127,7 +128,7 @@ def _check_stage(loaded: LoadedScenario, system: System, stage: Stage, here: Yam
         )
 
 
-def _check_rule(loaded: LoadedScenario, stage: Stage, here: YamlPath) -> None:
+def _check_rule(loaded: LoadedScenario, system: System, stage: Stage, here: YamlPath) -> None:
     if stage.rule.endswith(".py"):
         raise loaded.error(
             (*here, "rule"),
@@ -135,22 +136,27 @@ def _check_rule(loaded: LoadedScenario, stage: Stage, here: YamlPath) -> None:
             "install the rule under the entry points peerwatt.rules (docs/rules.md), or choose a registered one",
         )
     rule = stage_rule(loaded, len(loaded.scenario.market.stages) - 1)
-    if rule.declares.needs_network:
-        raise loaded.error(
-            (*here, "rule"), f"the live market does not clear by the network yet, as {rule.name} does", _other(rule)
-        )
-    named: Callable[[], dict[str, object]] = getattr(rule, "named_members", dict)
-    for parameter, ids in named().items():
-        if ids:
+    for name, ids in _named(rule).items():
+        if named := sorted(set(ids) & set(system.building_ids)):
             raise loaded.error(
-                (*here, "parameters", parameter),
-                f"{rule.name} names members here, and a journal holds no names",
+                (*here, "parameters", name),
+                f"{rule.name} names {named[0]!r} here, and a journal holds no names",
                 f"choose parameters that treat all members alike, or {SIMULATE}",
             )
 
 
-def _other(rule: Rule) -> str:
-    return f"choose a rule that needs no network (`peerwatt rules`), or {SIMULATE} with {rule.name}"
+def _named(rule: Rule) -> dict[str, Collection[str]]:
+    """What the rule's parameters name, by parameter: members, or whatever their keys are."""
+    known: Callable[[], Mapping[str, Collection[str]]] = getattr(rule, "named_members", dict)
+    fields = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}  # type: ignore[arg-type]
+    return dict(known()) | {name: _keys(value) for name, value in fields.items() if isinstance(value, Mapping)}
+
+
+def _keys(value: object) -> set[str]:
+    """Keys of a mapping and of all mappings within it."""
+    if not isinstance(value, Mapping):
+        return set()
+    return set(value).union(*(_keys(inner) for inner in value.values()))
 
 
 def _check_buildings(loaded: LoadedScenario, system: System) -> None:

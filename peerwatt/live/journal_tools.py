@@ -16,6 +16,7 @@ from market.journal.opening import JOURNAL_FILE, VAULT_FILE, is_database, open_j
 from market.journal.verify import verify
 
 if TYPE_CHECKING:
+    from market.engine.replay import Replay
     from market.journal.protocol import Head, Journal, Record
     from market.journal.vault import Vault
     from market.journal.verify import Report
@@ -92,6 +93,53 @@ async def ledger_sums(journal: Journal, vault: Vault) -> Sums:
         sums.checked += 1
         sums.wrong += [(record.seq, kind, off) for kind, off in zip(LEDGER_KINDS, totals, strict=True) if off]
     return sums
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to; ``fault`` is None if everything computed anew is as recorded."""
+
+    found: Replay | None
+    fault: JournalError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return self.fault is None
+
+    def __str__(self) -> str:
+        found = self.found
+        if found is None:
+            return f"DIFFERS: {self.fault}"
+        return (
+            f"{found.head.seq} records replayed, head {found.head.seq}:{found.head.digest.hex()}\n"
+            f"{found.cleared} slots cleared, {found.settled} settlements: {found.recomputed} computed anew and equal, "
+            f"{found.taken} taken as recorded\n"
+            f"state  {found.state_digest}\noutput {found.output_digest}"
+        )
+
+
+async def replay(where: str | Path, until: int | None = None) -> Replayed:
+    """Live a journal again in this process and compare every book, price and ledger with the record.
+
+    Raises
+    ------
+    JournalError
+        If there is no journal.
+    """
+    from market.engine.replay import replay as live_again
+
+    journal, vault = await open_journal(where, write=False)
+    try:
+        return Replayed(await live_again(journal, vault, until=until))
+    except JournalError as error:
+        return Replayed(None, error)
+    finally:
+        await vault.close()
+        await journal.close()
 
 
 # --- erasure ----------------------------------------------------------------------------------------------------------

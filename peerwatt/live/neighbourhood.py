@@ -29,6 +29,7 @@ from market.engine.commands import (
     Refused,
     Tick,
 )
+from market.engine.engine import Overloaded
 from market.engine.state import ERASED
 from peerwatt.clearing import no_contracts
 from peerwatt.cycle import SlotCycle, dispatch, meter, physics, plan
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from market.book import BookBatch
     from market.engine.engine import Engine
     from market.engine.state import State
+    from peerwatt.live.feeder import FeederBooks
     from peerwatt.live.recovery import PlantFile
     from peerwatt.plants import Arrays
     from peerwatt.system import System
@@ -59,6 +61,7 @@ HELD_AHEAD = 100
 
 _LOSS = "loss_remainder_wh"
 _ATTEMPTS = 3
+_AGAIN_S = 0.02
 
 
 class Clock(Protocol):
@@ -105,6 +108,8 @@ class Neighbourhood:
         Where the plant's state is kept from slot to slot; None keeps nothing.
     outside
         Who is bid for by others.
+    books
+        Told of the plans of each gate, for rules that look at the network.
     on_slot, on_set_points
         Told of each gate, and of what the devices are to do.
     """
@@ -117,6 +122,7 @@ class Neighbourhood:
         *,
         plant_file: PlantFile | None = None,
         outside: Outside = Outside(),
+        books: FeederBooks | None = None,
         on_slot: Callable[[SlotReport], None] | None = None,
         on_set_points: Callable[[list[SetPoint]], None] | None = None,
     ) -> None:
@@ -129,6 +135,7 @@ class Neighbourhood:
         self._clock = clock
         self._plant_file = plant_file
         self._outside = outside
+        self._books = books
         self._on_slot = on_slot
         self._on_set_points = on_set_points
         self._loss_remainder_wh = np.zeros(1)
@@ -187,18 +194,28 @@ class Neighbourhood:
                 task.cancel()
             await asyncio.gather(wait, halt, return_exceptions=True)
 
-    async def _tell(self, command: Command) -> Done | Refused:
-        reply: Done | Refused = await self._engine.submit(command)
-        return reply
+    async def _tell(self, *commands: Command) -> list[Done | Refused]:
+        """Have commands carried out in their order, in one group if there is room for all of them.
 
-    async def _must(self, command: Command) -> Done:
-        reply = await self._tell(command)
-        if isinstance(reply, Refused):
-            raise ServiceError(
-                f"the market refused the neighbourhood's own {type(command).__name__}: {reply.reason}",
-                remedy="this is a mistake of peerwatt's, please report it with the journal's last records",
-            )
-        return reply
+        The neighbourhood's own commands are not given up when the engine is overloaded: they come again at once.
+        """
+        replies: list[Done | Refused] = []
+        while len(replies) < len(commands):
+            asked = [self._engine.submit(command) for command in commands[len(replies) :]]
+            for reply in await asyncio.gather(*asked, return_exceptions=True):
+                if isinstance(reply, Overloaded):  # and so is whatever comes behind it
+                    await asyncio.sleep(_AGAIN_S)
+                    break
+                if isinstance(reply, BaseException):
+                    raise reply
+                replies.append(reply)
+        for command, done in zip(commands, replies, strict=True):
+            if isinstance(done, Refused) and isinstance(command, EnterMany | Tick):
+                raise ServiceError(
+                    f"the market refused the neighbourhood's own {type(command).__name__}: {done.reason}",
+                    remedy="this is a mistake of peerwatt's, please report it with the journal's last records",
+                )
+        return replies
 
     # --- a gate -------------------------------------------------------------------------------------------------------
 
@@ -209,28 +226,33 @@ class Neighbourhood:
         it clears, so that it is settled by them.
         """
         self.roll = Roll.of(self.system, self._engine.member_of)
-        await self._tick(slot)  # opens what is due; this gate waits
+        await self._tell(self._tick(slot))  # opens what is due; this gate waits
         outside = self._outside.bidders()
         modelled = self._modelled(outside)
         desk = await self._engine.read(lambda state: desk_for(state, self.market, slot, self.roll))
         intent, book = await asyncio.to_thread(self._plan, slot, desk, modelled)
+        if self._books is not None:
+            self._books.note(slot, intent.net_wh[0], self.roll)
+        bids: list[Command] = []
         if not desk.planned:  # refused after the gate, and standing contracts do without
-            await self._tell(AnnouncePlans(slot, self._by_member(intent.net_wh[0])))
+            bids.append(AnnouncePlans(slot, self._by_member(intent.net_wh[0])))
         orders = self._orders(slot, book)
         if orders and desk.takes_orders and not desk.entered:
-            await self._must(EnterMany(self.market, orders))
+            bids.append(EnterMany(self.market, orders))
         self._set_points(slot, intent, desk)
         if missed:
+            await self._tell(*bids)
             await self._meters(slot, self._plant.measure(Window(slot, 1)))
-        await self._tick(slot + 1)  # closes the gate and clears
+            bids = []
+        await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
         await self._departures(slot + 1)
         if self._on_slot is not None:
             cleared_us = self._clock()
             report = await self._engine.read(lambda state: self._report(state, slot))
             self._on_slot(replace(report, late_s=self._clock.wall_s(cleared_us - due_us), halted=desk.halted))
 
-    async def _tick(self, first_held: int) -> None:
-        await self._must(Tick(self._held(first_held)))
+    def _tick(self, first_held: int) -> Tick:
+        return Tick(self._held(first_held))
 
     async def _departures(self, slot: int) -> None:
         """Members that leave by the scenario's will before ``slot``, whose gate is the next one."""
@@ -302,17 +324,19 @@ class Neighbourhood:
         """
         state, failure = await asyncio.to_thread(self._physics, slot, flows)
         self.roll = Roll.of(self.system, self._engine.member_of)
-        missing = await self._engine.read(lambda market: self._missing(market, slot))
-        if missing.network:
-            shown = network_state(self.system, state, failure)
-            await self._tell(MeasureNetwork(slot, int(state.loss_wh[0]), shown))
         meters = meter(self.system, flows, Window(slot, 1))
         for _ in range(_ATTEMPTS):
-            readings = self._readings(slot, meters, missing.members)
-            if not readings or isinstance(await self._tell(Measure(readings, SOURCE)), Done):
-                break
             missing = await self._engine.read(lambda market: self._missing(market, slot))
-        await self._tick(self.slot)
+            readings = self._readings(slot, meters, missing.members)
+            commands: list[Command] = []
+            if missing.network:
+                shown = network_state(self.system, state, failure)
+                commands.append(MeasureNetwork(slot, int(state.loss_wh[0]), shown))
+            if readings:
+                commands.append(Measure(readings, SOURCE))
+            replies = await self._tell(*commands, self._tick(self.slot))
+            if not any(isinstance(reply, Refused) for reply in replies):
+                break
 
     def _readings(self, slot: int, meters: Meters, members: frozenset[int]) -> tuple[Reading, ...]:
         end_us = self._engine.config.slot_start_us(slot + 1)
@@ -340,7 +364,7 @@ class Neighbourhood:
         gone = {m.member for m in state.members.values() if m.status == ERASED or (m.erasing and not m.inside(slot))}
         return Missing(network=not known.network_seq, members=self._modelled(left_out) - set(known.readings) - gone)
 
-    # --- starting and coming back ---------------------------------------------------------------------------------------
+    # --- starting and coming back -------------------------------------------------------------------------------------
 
     async def warm_up(self) -> None:
         """Load what the first slot needs, on a plant of its own: compiled code, the network's factors."""

@@ -20,6 +20,7 @@ from market.engine.commands import Act
 from peerwatt.clocks import EngineClock, utc_now, utc_now_us
 from peerwatt.live.anchor import AnchorFile, first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
+from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.history_keeper import HistoryKeeper
 from peerwatt.live.listening import address_of, bound_socket, listening
@@ -31,6 +32,7 @@ from peerwatt.live.reports import devices_of
 if TYPE_CHECKING:
     import socket
 
+    from hardware.mqtt import BrokerSettings
     from market.engine.engine import Engine
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
@@ -65,8 +67,8 @@ class Options:
         Where to listen; see `peerwatt.api.binding.check_binding`. Port 0 takes a free one.
     journal
         ``postgresql://...`` instead of files in the data folder.
-    mqtt, mqtt_password
-        The broker, if there is one.
+    mqtt, mqtt_password, mqtt_ca, mqtt_plain
+        The broker, if there is one; see `hardware.mqtt.BrokerSettings`.
     outside, outside_meters
         Buildings left to outside clients, and whether these send their meter readings.
     slots
@@ -87,6 +89,8 @@ class Options:
     journal: str | None = None
     mqtt: str | None = None
     mqtt_password: str | None = None
+    mqtt_ca: Path | None = None
+    mqtt_plain: bool = False
     outside: frozenset[str] = frozenset()
     outside_meters: bool = False
     slots: int | None = None
@@ -177,7 +181,8 @@ class _Service:
             security = await self._security(stack)
             binding, listener = self._address(stack, security)
             clock = EngineClock(self._frozen_us(journal), self.options.factor_ppm)
-            engine = await self._engine(journal, vault, clock)
+            books = FeederBooks(self.system)
+            engine = await self._engine(journal, vault, clock, books)
             outside = OutsideClients(self.options.outside)
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
@@ -187,6 +192,7 @@ class _Service:
                 clock,
                 plant_file=PlantFile(self.options.data / PLANT_FILE, self.config.run_id),
                 outside=Outside(outside, self.options.outside_meters),
+                books=books,
                 on_slot=on_slot,
                 on_set_points=None if gateway is None else set_point_sink(gateway),
             )
@@ -258,20 +264,40 @@ class _Service:
         """Engine time until the service is ready: of a new market before its first slot, else that of the journal."""
         return 0 if journal.head.seq else first_anchor(self.config, utc_now_us(), self.options.factor_ppm).engine_us
 
-    async def _engine(self, journal: Journal, vault: Vault, clock: EngineClock) -> Engine:
+    async def _engine(self, journal: Journal, vault: Vault, clock: EngineClock, books: FeederBooks) -> Engine:
         from market.engine.engine import Engine
 
-        return await Engine.open(journal, vault, clock, genesis=self.config, prices=slot_prices(self.system))
+        return await Engine.open(
+            journal,
+            vault,
+            clock,
+            genesis=self.config,
+            prices=slot_prices(self.system),
+            wires=books if books.needed else None,
+        )
+
+    def _broker(self) -> BrokerSettings:
+        from hardware.mqtt import BrokerSettings, TlsFiles
+
+        options = self.options
+        assert options.mqtt is not None, "asked for where there is a broker"
+        return BrokerSettings.from_url(
+            options.mqtt,
+            password=options.mqtt_password,
+            tls=None if options.mqtt_ca is None else TlsFiles(ca=options.mqtt_ca),
+            plain=options.mqtt_plain,
+        )
 
     def _gateway(self, engine: Engine, clock: EngineClock) -> Gateway | None:
         if self.options.mqtt is None:
             return None
+        from importlib.metadata import version
+
         from core import keyed_generator
-        from hardware.mqtt import Backoff, BrokerSettings, MqttLink
-        from peerwatt import __version__
+        from hardware.mqtt import Backoff, MqttLink
         from peerwatt.gateway.gateway import Gateway
 
-        settings = BrokerSettings.from_url(self.options.mqtt, password=self.options.mqtt_password)
+        settings = self._broker()
         waits = Backoff(keyed_generator(self.system.scenario.seed, "mqtt", self.config.run_id))
         return Gateway(
             engine,
@@ -279,7 +305,7 @@ class _Service:
             clock=clock,
             speed=self.options.factor_ppm / PPM,
             currency=self.system.static.currency,
-            version=__version__,
+            version=version("peerwatt"),
             devices=devices_of(self.system),
         )
 
@@ -323,9 +349,7 @@ class _Service:
             "data": str(options.data),
         }
         if options.mqtt is not None:
-            from hardware.mqtt import BrokerSettings
-
-            addresses["broker"] = BrokerSettings.from_url(options.mqtt).url
+            addresses["broker"] = self._broker().url
         return Started(
             title,
             addresses,

@@ -19,6 +19,7 @@ from peerwatt.store.schema import TEXT_LENGTH, ActsForRow, ClientRow, KeyRow
 from peerwatt.store.settings import count_change, last_change
 
 CLIENT_ID = re.compile(r"[a-z0-9][a-z0-9._~-]{0,127}")
+_KEY_ID = re.compile(r"[a-z2-7]{8}")
 PARTICIPANT_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 MAX_KEYS = 100
 """Live keys a client may have."""
@@ -88,6 +89,8 @@ class Clients:
 
     async def secret_hash(self, client: str) -> str | None:
         """The scrypt hash of a live client's OAuth secret; None if it has none, or there is no such client."""
+        if not CLIENT_ID.fullmatch(client):
+            return None
         wanted = select(ClientRow.secret_hash).where(ClientRow.id == client, ClientRow.revoked.is_(None))
         async with self._database.read() as session:
             return await session.scalar(wanted)
@@ -224,12 +227,14 @@ class Clients:
         return NewKey(made.text, key_of(row))
 
     async def revoke_key(self, key: str) -> ApiKey:
-        """End a key at once. A second time changes nothing."""
+        """End a key at once, and the tokens of its client, which it may have got. A second time changes nothing."""
         owner = (await self.key(key)).client
 
         async def change(session: AsyncSession) -> None:
             row = await _key(session, key)
-            row.revoked = row.revoked or self._now()
+            if row.revoked is None:
+                row.revoked = self._now()
+                (await _row(session, owner)).version += 1
 
         await self._change(owner, change)
         return await self.key(key)
@@ -295,14 +300,15 @@ def _check(client: str, role: str, participants: frozenset[str], display_name: s
 
 
 async def _row(session: AsyncSession, client: str) -> ClientRow:
-    row = await session.get(ClientRow, client)
+    # Not everything that may stand in a URL can be asked of every database.
+    row = await session.get(ClientRow, client) if CLIENT_ID.fullmatch(client) else None
     if row is None:
         raise RegistryError("unknown", f"there is no client {client!r}")
     return row
 
 
 async def _key(session: AsyncSession, key: str) -> KeyRow:
-    row = await session.get(KeyRow, key)
+    row = await session.get(KeyRow, key) if _KEY_ID.fullmatch(key) else None
     if row is None:
         raise RegistryError("unknown", f"there is no key {key!r}")
     return row

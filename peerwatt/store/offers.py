@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from peerwatt.store.database import Database
 from peerwatt.store.records import Offer, OfferState, RegistryError
 from peerwatt.store.schema import OfferRow
 
+_ID = re.compile(r"[a-z2-7]{16}")  # not everything that may stand in a URL can be asked of every database
 MAX_OPEN = 100
 """Open offers that one participant may have out."""
 
@@ -61,7 +63,7 @@ class Offers:
     async def get(self, offer: str) -> Offer:
         """An offer; RegistryError if there is none."""
         async with self._database.read() as session:
-            row = await session.get(OfferRow, offer)
+            row = await session.get(OfferRow, offer) if _ID.fullmatch(offer) else None
             if row is None:
                 raise RegistryError("unknown", f"there is no offer {offer!r}")
             return _offer(row)

@@ -12,7 +12,7 @@ from pathlib import Path
 from market.engine.engine import Engine
 from market.journal.opening import open_journal
 from peerwatt.clocks import Stopwatch, utc_now_us
-from tests.crash.clients import Client, Memory
+from tests.crash.clients import Client, Memory, Operator
 from tests.crash.journal_check import Outcome, check
 from tests.crash.lost_writes import Lost, LostWrites
 from tests.crash.postgres import Postgres, ServerDiedError
@@ -96,8 +96,8 @@ class SqliteStage:
 class PostgresStage:
     """A PostgreSQL server of its own; with a library, on a disk that can lose power."""
 
-    def __init__(self, folder: Path, library: Path | None = None) -> None:
-        self._server = Postgres(folder / "server")
+    def __init__(self, library: Path | None = None) -> None:
+        self._server = Postgres()
         self._disk = None if library is None else LostWrites(self._server.data, library, self._server.owner)
         self.store = self._server.url
 
@@ -107,6 +107,8 @@ class PostgresStage:
 
     async def ready(self, ending: Ending) -> bool:
         """Whether the server runs: its disk may kill it while it starts."""
+        if self._server.is_running and ending.fail:
+            await asyncio.to_thread(self._server.stop)
         if not self._server.is_running:
             environment = {} if self._disk is None else self._disk.environment(ending.fail)
             try:
@@ -128,8 +130,8 @@ class PostgresStage:
         return await asyncio.to_thread(self._disk.lose_power, chance, ending.kept)
 
     async def close(self) -> None:
-        """Stop the server."""
-        await asyncio.to_thread(self._server.stop)
+        """Nothing is left of the server."""
+        await asyncio.to_thread(self._server.close)
 
 
 Stage = SqliteStage | PostgresStage
@@ -152,6 +154,10 @@ class Campaign:
         Whether engine time runs on while the service is dead, so that gates have passed at its next start.
     longest_s
         Longest life, from the moment it takes requests.
+    spec
+        Another market than the usual one.
+    service
+        Another way to reach it than through its pipes.
     """
 
     def __init__(
@@ -164,10 +170,11 @@ class Campaign:
         time_goes_on: bool = False,
         longest_s: float = 0.6,
         spec: Spec | None = None,
+        service: PipeService | None = None,
     ) -> None:
         self.figures = Figures(name)
         self._stage = stage
-        self._service = PipeService(log)
+        self._service = service or PipeService(log)
         self._chance = random.Random(seed)
         self._spec = spec or Spec(store=stage.store)
         self._time_goes_on = time_goes_on
@@ -182,15 +189,16 @@ class Campaign:
         try:
             await self._first_life()
             clients = [self._client(i) for i in range(MEMBERS * CLIENTS_EACH)]
-            tasks = [asyncio.create_task(client.run()) for client in clients]
+            operator = Operator(self._service, self.figures.memory, self._slot_of, random.Random(self._chance.random()))
+            tasks = [asyncio.create_task(one.run()) for one in (*clients, operator)]
             try:
                 for ending in endings:
                     await self._live(ending)
                     _raise_if_failed(tasks)
                 await self._start(Ending("finish"))
                 await asyncio.sleep(0.5)
-                for client in clients:
-                    client.stopped = True
+                for one in (*clients, operator):
+                    one.stopped = True
                 await asyncio.wait_for(asyncio.gather(*tasks), 60.0)
             finally:
                 for task in tasks:
@@ -205,16 +213,18 @@ class Campaign:
         return self.figures
 
     def _client(self, i: int) -> Client:
-        slot_s = self._spec.slot_s
         member, chance = i % MEMBERS, random.Random(self._chance.random())
         return Client(
             self._service,
             self.figures.memory,
             f"client {i} of {member}",
             member,
-            lambda at_us: (at_us - START_US) // (slot_s * US_PER_S),
+            self._slot_of,
             chance,
         )
+
+    def _slot_of(self, at_us: int) -> int:
+        return (at_us - START_US) // (self._spec.slot_s * US_PER_S)
 
     async def _first_life(self) -> None:
         """The members join before anything dies."""
@@ -254,7 +264,6 @@ class Campaign:
                 figures.names_lost += lost.n_names
                 figures.power_losses += 1
         figures.lives += 1
-        if __import__("os").environ.get("DBG"): print(ending, self._service.exit_codes[-1:], (self._service.now_us-START_US)/60e6, len(figures.memory.acknowledged), self.figures.lived_on)
         died_of_disk = bool(ending.fail) and "KILL" not in ending.fail
         figures.disk_errors += died_of_disk
         figures.kills += not died_of_disk

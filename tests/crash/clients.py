@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Memory:
     wrong: list[str] = field(default_factory=list)
     retried: int = 0
     repeated: int = 0
+    erased: set[int] = field(default_factory=set)
     overloaded: int = 0
     broken: int = 0
 
@@ -199,3 +201,66 @@ class Client:
 
     def _price(self) -> int:
         return 1000 * self._chance.randint(80, 300)
+
+
+class Operator:
+    """Takes members in and erases them, halts a market and lets it go on, makes slots void; none of it has a key.
+
+    What may have been done before a death is asked for, not done again.
+    """
+
+    def __init__(self, service: Service, memory: Memory, slot_of: Callable[[int], int], chance: random.Random) -> None:
+        self._service = service
+        self._memory = memory
+        self._slot_of = slot_of
+        self._chance = chance
+        self._guests: list[int] = []
+        self._n = 0
+        self.stopped = False
+
+    async def run(self) -> None:
+        """Act now and then until stopped; no market stays halted."""
+        while not self.stopped:
+            await asyncio.wait_for(self._service.up.wait(), PATIENCE_S)
+            with contextlib.suppress(GoneError):
+                await self._act()
+            await asyncio.sleep(self._chance.uniform(0.02, 0.2))
+        await asyncio.wait_for(self._service.up.wait(), PATIENCE_S)
+        await self._ask(do="resume", market="intraday")
+
+    async def _ask(self, **body: Any) -> dict[str, Any]:
+        reply = await self._service.send({"body": body})
+        if "overloaded_s" not in reply:
+            return reply
+        await asyncio.sleep(0.05)
+        return await self._ask(**body)
+
+    async def _act(self) -> None:
+        kind = self._chance.random()
+        if kind < 0.4:
+            await self._take_in()
+        elif kind < 0.6 and self._guests:
+            gone = self._guests[0]
+            if "broken" not in await self._ask(do="erase", member=gone):
+                del self._guests[0]
+                self._memory.erased.add(gone)
+        elif kind < 0.65:
+            await self._ask(do="suspend", market="intraday")
+            await asyncio.sleep(self._chance.uniform(0.0, 0.1))
+            await self._ask(do="resume", market="intraday")
+        elif kind < 0.7:
+            slot = max(self._slot_of(self._service.now_us), 0) + self._chance.randint(2, 4)
+            await self._ask(do="void", market="spot", slot=slot)
+
+    async def _take_in(self) -> None:
+        name = f"guest-{self._n}"
+        reply = await self._ask(do="join", participant_id=name)
+        if "broken" in reply:
+            return
+        self._n += 1
+        known = await self._ask(do="member", participant_id=name)
+        number = known["member"]
+        if number is None or ("done" in reply and reply["done"][2] != number):
+            self._memory.wrong.append(f"{name} joined: {reply}, and is {known}")
+            return
+        self._guests.append(number)

@@ -35,7 +35,9 @@ def losses(n: int, seed: int = 7) -> list[Ending]:
             endings.append(Ending("kill", kept=kept, power=True))
         elif i % 3 == 1:
             when = chance.choice(("fsync", "synced"))
-            endings.append(Ending("own", fail=f"{when}:KILL:{chance.randint(1, 40 if i % 2 else 400)}", kept=kept, power=True))
+            endings.append(
+                Ending("own", fail=f"{when}:KILL:{chance.randint(1, 40 if i % 2 else 400)}", kept=kept, power=True)
+            )
         else:
             die_at = AT_CLEARING[chance.randrange(len(AT_CLEARING))].die_at
             endings.append(Ending("own", die_at=die_at, kept=kept, power=True))

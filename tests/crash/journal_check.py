@@ -18,7 +18,9 @@ from market.engine.facts import (
     CancelledPart,
     Cleared,
     ClearedPart,
+    Erased,
     Gated,
+    Joined,
     JoinedPart,
     MeasuredPart,
     Opened,
@@ -26,6 +28,7 @@ from market.engine.facts import (
     OrderedPart,
     Settled,
     SettledPart,
+    Voided,
 )
 from market.journal.protocol import Head, Journal, Record
 from market.journal.vault import Vault
@@ -55,7 +58,9 @@ class History:
     gated: Counter[tuple[str, int]] = field(default_factory=Counter)
     cleared: Counter[tuple[str, int, int]] = field(default_factory=Counter)
     settled: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    joined: Counter[str] = field(default_factory=Counter)
+    voided: Counter[tuple[str, int]] = field(default_factory=Counter)
+    joined: Counter[int] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
     erased: set[int] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
     next_order: int = 1
@@ -72,7 +77,15 @@ class History:
         """Nothing is checked of the other kinds."""
 
     def _joined(self, record: Record, parts: list[tuple[int, Any]]) -> None:
-        self.joined.update(part.participant_id for _, part in parts)
+        self.joined[msgspec.json.decode(record.draft.body, type=Joined).member] += 1
+        self.names.update(part.participant_id for _, part in parts)
+
+    def _erased(self, record: Record, parts: list[tuple[int, Any]]) -> None:
+        self.erased.add(msgspec.json.decode(record.draft.body, type=Erased).member)
+
+    def _voided(self, record: Record, parts: list[tuple[int, Any]]) -> None:
+        fact = msgspec.json.decode(record.draft.body, type=Voided)
+        self.voided[fact.market, fact.slot] += 1
 
     def _opened(self, record: Record, parts: list[tuple[int, Any]]) -> None:
         fact = msgspec.json.decode(record.draft.body, type=Opened)
@@ -104,6 +117,8 @@ class History:
         fact = msgspec.json.decode(record.draft.body, type=Cleared)
         place = f"record {record.seq}: {fact.market} {fact.slot}"
         self.cleared[fact.market, fact.slot, fact.version] += 1
+        if self.voided[fact.market, fact.slot]:
+            self.wrong.append(f"{place} was cleared though it is void")
         if not self.gated[fact.market, fact.slot]:
             self.wrong.append(f"{place} was cleared before its gate closed")
         if len(parts) < len(record.draft.parts):
@@ -153,6 +168,7 @@ class Outcome:
     slots_cleared: int = 0
     cleared_twice: int = 0
     not_cleared: int = 0
+    erased: int = 0
     records: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -176,6 +192,10 @@ async def check(journal: Journal, vault: Vault, memory: Memory, heads: Sequence[
     report = await verify(journal, noted=heads)
     outcome = judge(history, memory)
     outcome.records = report.records
+    outcome.erased = len(history.erased)
+    with_key = set(vault.members())
+    outcome.wrong += [f"erased member {m} still has a key" for m in sorted(history.erased & with_key)]
+    outcome.wrong += [f"member {m} has lost its key" for m in sorted(set(history.joined) - history.erased - with_key)]
     if not report.ok:
         outcome.wrong.append(str(report))
     return outcome
@@ -209,10 +229,11 @@ def _judge_slots(history: History, outcome: Outcome) -> None:
     outcome.cleared_twice = sum(n > 1 for n in first.values()) + sum(n > 1 for n in history.gated.values())
     waiting = {market: max(slot for m, slot in history.gated if m == market) for market, _ in history.gated}
     for market, slot in history.opened:  # those before the last gate must all be done
-        if slot < waiting.get(market, -1) and first[market, slot] == 0:
+        if slot < waiting.get(market, -1) and first[market, slot] == 0 and not history.voided[market, slot]:
             outcome.not_cleared += 1
     outcome.wrong += [f"{place} was opened {n} times" for place, n in history.opened.items() if n > 1]
-    outcome.wrong += [f"{name} joined {n} times" for name, n in history.joined.items() if n > 1]
+    outcome.wrong += [f"{name} joined {n} times" for name, n in history.names.items() if n > 1]
+    outcome.wrong += [f"member {member} joined {n} times" for member, n in history.joined.items() if n > 1]
     for slot, versions in history.settled.items():
         if versions != list(range(1, len(versions) + 1)):
             outcome.wrong.append(f"slot {slot} was settled in versions {versions}")

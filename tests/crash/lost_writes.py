@@ -7,10 +7,13 @@ puts it in the folder's place after the kill.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import shutil
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,17 +28,22 @@ class PreloadError(Exception):
 
 
 @cache
-def compile_library(folder: Path) -> Path:
-    """The library, compiled into ``folder``; `PreloadError` says what is missing."""
+def compile_library() -> Path:
+    """The library, compiled once for this process; `PreloadError` says what is missing.
+
+    It stands in a temporary folder of its own, where PostgreSQL's user finds it too: pytest's are closed to it.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise PreloadError("no C compiler on this machine: the library that loses unsynced writes cannot be made")
+    if compiler is None or sys.platform != "linux":
+        raise PreloadError("no C compiler, or no Linux: the library that loses unsynced writes cannot be made")
+    folder = Path(tempfile.mkdtemp(prefix="peerwatt-lost-writes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
     library = folder / "lost_writes.so"
     command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(_SOURCE), "-ldl", "-lpthread"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PreloadError(f"the library that loses unsynced writes does not compile here: {done.stderr[-500:]}")
-    folder.chmod(0o755)  # PostgreSQL's user has to find it
     return library
 
 

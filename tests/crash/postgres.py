@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -70,29 +71,22 @@ def _children(parent: int) -> list[int]:
 
 
 class Postgres:
-    """A server in ``folder``, on a free port of the loopback.
+    """A server on a free port of the loopback, in a temporary folder of its own: its user must not need pytest's.
 
-    Parameters
-    ----------
-    folder
-        An empty folder of its own; ``folder/data`` will hold the cluster.
+    `close` stops it and removes the folder. Raises `NoServerError` if there is none on this machine.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._binaries = find_binaries()
         user = _user()
         self.owner = None if user is None else (user.pw_uid, user.pw_gid)
-        self.folder = folder
-        self.data = folder / "data"
+        self.folder = Path(tempfile.mkdtemp(prefix="peerwatt-postgres-"))
+        self.data = self.folder / "data"
         self.port = _free_port()
         self.url = f"postgresql://market@127.0.0.1:{self.port}/postgres"
         self._server: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         if self.owner is not None:
-            os.chown(folder, *self.owner)
-            for above in folder.parents:  # pytest keeps its folders to itself
-                if above.owner() == "root" and not above.stat().st_mode & 0o001:
-                    above.chmod(above.stat().st_mode | 0o011)
+            os.chown(self.folder, *self.owner)
         made = [str(self._binaries / "initdb"), "-D", str(self.data), "-U", "market", "-A", "trust", "--no-sync"]
         self._run([*made, "--wal-segsize=1", "--no-instructions", "-E", "UTF8", "--locale=C"])
         settings = {
@@ -179,6 +173,11 @@ class Postgres:
             self._run(
                 [str(self._binaries / "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", statement]
             )
+
+    def close(self) -> None:
+        """Kill it and remove everything of it."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:
         """What the server wrote."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from core.errors import PeerwattError
 from peerwatt.clocks import Stopwatch
-from tests.crash.campaign import Campaign, Ending, Figures, PostgresStage, SqliteStage
-from tests.crash.endings import disk_errors, kills, losses, server_kills
+from tests.crash.campaign import Campaign, Ending, Figures, PostgresStage, SqliteStage, Stage
+from tests.crash.endings import disk_errors, errors_then_losses, kills, losses, server_kills
 from tests.crash.lost_writes import LostWrites, PreloadError, compile_library
 from tests.crash.postgres import NoServerError
 from tests.crash.stores import append_until, broken_promises, lose
@@ -32,9 +32,13 @@ class Plan:
 
     name: str
     endings: list[Ending]
-    stage: Callable[[Path, Path | None], SqliteStage | PostgresStage]
+    stage: Callable[[Path, Path | None], Stage]
     power: bool = False
     time_goes_on: bool = False
+
+
+def _postgres(folder: Path, library: Path | None) -> Stage:
+    return PostgresStage(library)
 
 
 def plans(args: argparse.Namespace) -> list[Plan]:
@@ -43,11 +47,12 @@ def plans(args: argparse.Namespace) -> list[Plan]:
     return [
         Plan("SQLite, SIGKILL", kills(n - half), SqliteStage),
         Plan("SQLite, SIGKILL, time goes on", kills(half), SqliteStage, time_goes_on=True),
-        Plan("PostgreSQL, SIGKILL", kills(n - half), PostgresStage),
-        Plan("PostgreSQL, server stopped or killed", server_kills(half), PostgresStage, time_goes_on=True),
+        Plan("PostgreSQL, SIGKILL", kills(n - half), _postgres),
+        Plan("PostgreSQL, server stopped or killed", server_kills(half), _postgres, time_goes_on=True),
         Plan("SQLite, power lost", losses(args.losses), SqliteStage, power=True),
-        Plan("PostgreSQL, power lost", losses(args.losses // 2), PostgresStage, power=True),
+        Plan("PostgreSQL, power lost", losses(args.losses // 2), _postgres, power=True),
         Plan("SQLite, disk errors", disk_errors(args.errors), SqliteStage, power=True),
+        Plan("SQLite, failed sync, restart, power lost", errors_then_losses(args.errors // 2), SqliteStage, power=True),
     ]
 
 
@@ -98,7 +103,8 @@ def _row(figures: Figures) -> dict[str, object]:
         "slots cleared": outcome.slots_cleared,
         "cleared twice": outcome.cleared_twice,
         "not cleared": outcome.not_cleared,
-        "KB lost": figures.bytes_lost // 1024,
+        "members erased": outcome.erased,
+        "KB lost with the power": figures.bytes_lost // 1024,
         "other faults": len(outcome.wrong),
         "s": round(figures.seconds),
     }
@@ -134,9 +140,8 @@ def main() -> int:
     watch, rows, wrong = Stopwatch(), [], []
     with tempfile.TemporaryDirectory(prefix="peerwatt-soak-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
-        folder.chmod(0o755)  # PostgreSQL runs as another user
         try:
-            library: Path | None = compile_library(folder)
+            library: Path | None = compile_library()
         except PreloadError as reason:
             _say(f"no losses of power: {reason}")
             library = None

@@ -29,6 +29,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         gates have passed at a restart.
     die_at
         ``KIND:before:N`` or ``KIND:after:N``: SIGKILL before or after the Nth append with a record of that kind.
+    queue
+        Commands that may wait.
+    snapshot_records
+        Records after which the engine takes a snapshot.
     early
         Acknowledge before records are durable: a broken market, to see that it is found out.
     """
@@ -40,6 +44,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     keep_slots: int = 60
     began_wall_us: int = 0
     die_at: str = ""
+    queue: int = 4096
+    snapshot_records: int = 500
     early: bool = False
 
 

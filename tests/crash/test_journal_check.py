@@ -7,7 +7,18 @@ from typing import Any
 
 import msgspec
 
-from market.engine.facts import AnyFact, Cleared, ClearedPart, Gated, Opened, Ordered, OrderedPart, Settled, SlotPrices
+from market.engine.facts import (
+    AnyFact,
+    Cleared,
+    ClearedPart,
+    Gated,
+    Opened,
+    Ordered,
+    OrderedPart,
+    Settled,
+    SlotPrices,
+    Voided,
+)
 from market.journal.protocol import Draft, Record
 from tests.crash.clients import Memory, Request
 from tests.crash.journal_check import History, Outcome, judge
@@ -90,6 +101,19 @@ def test_a_slot_that_was_left_out_is_seen() -> None:
 
 def test_an_order_behind_its_gate_is_seen() -> None:
     assert "behind its gate" in _judge([_opened(7), _gated(7), _ordered("a", 7, 1)], []).wrong[0]
+
+
+def test_numbers_of_orders_that_jump_or_are_given_twice_are_seen() -> None:
+    jump = _judge([_opened(7), _ordered("a", 7, 1), _ordered("b", 7, 3)], [])
+    assert "begins with order 3 where 2 is next" in jump.wrong[0]
+    twice = _judge([_opened(7), _ordered("a", 7, 1), _ordered("b", 7, 1)], [])
+    assert "numbers that are not theirs" in twice.wrong[1]
+
+
+def test_a_void_slot_needs_no_clearing_and_gets_none() -> None:
+    void: Any = (Voided("spot", 7, "", ""), {})
+    assert _judge([_opened(7), _gated(7), void, _opened(8), _gated(8)], []).ok
+    assert "though it is void" in _judge([_opened(7), _gated(7), void, _cleared(7)], []).wrong[0]
 
 
 def test_energy_or_money_out_of_nothing_is_seen() -> None:

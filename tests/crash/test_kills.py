@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.crash.campaign import Campaign, Ending, Figures, PostgresStage, SqliteStage
-from tests.crash.endings import disk_errors, kills, losses
+from tests.crash.endings import disk_errors, errors_then_losses, kills, losses
 from tests.crash.lost_writes import PreloadError, compile_library
 from tests.crash.postgres import NoServerError
 from tests.crash.spec import Spec
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library() -> Path:
     try:
-        return compile_library(tmp_path_factory.mktemp("library"))
+        return compile_library()
     except PreloadError as reason:
         pytest.skip(str(reason))
 
 
-def _postgres(folder: Path, library: Path | None = None) -> PostgresStage:
+def _postgres(library: Path | None = None) -> PostgresStage:
     try:
-        return PostgresStage(folder, library)
+        return PostgresStage(library)
     except NoServerError as reason:
         pytest.skip(str(reason))
 
@@ -63,14 +63,14 @@ async def test_postgresql_killed_stopped_and_its_clients_killed(tmp_path: Path) 
         Ending("own", die_at="cleared:before:1"),
         Ending("server_kill"),
     ]
-    campaign = Campaign("PostgreSQL", _postgres(tmp_path), tmp_path / "log", seed=3)
+    campaign = Campaign("PostgreSQL", _postgres(), tmp_path / "log", seed=3)
     _assert_kept(await campaign.run(endings), 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["SQLite", "PostgreSQL"])
 async def test_the_power_goes(tmp_path: Path, library: Path, stage: str) -> None:
-    place = SqliteStage(tmp_path, library) if stage == "SQLite" else _postgres(tmp_path, library)
+    place = SqliteStage(tmp_path, library) if stage == "SQLite" else _postgres(library)
     figures = await Campaign(stage, place, tmp_path / "log", seed=4).run(losses(3))
     _assert_kept(figures, 2)
     assert figures.power_losses == 3
@@ -82,6 +82,21 @@ async def test_the_disk_fails_and_the_market_stops_answering(tmp_path: Path, lib
     figures = await Campaign("errors", SqliteStage(tmp_path, library), tmp_path / "log", seed=5).run(disk_errors(3))
     _assert_kept(figures, 0)
     assert figures.disk_errors == 3
+
+
+@pytest.mark.slow
+async def test_a_sync_fails_the_market_starts_again_and_then_the_power_goes(tmp_path: Path, library: Path) -> None:
+    campaign = Campaign("errors, power", SqliteStage(tmp_path, library), tmp_path / "log", seed=5)
+    _assert_kept(await campaign.run(errors_then_losses(2)), 2)
+
+
+@pytest.mark.slow
+async def test_a_market_with_more_to_do_than_it_takes_refuses_and_keeps_its_word(tmp_path: Path) -> None:
+    stage = SqliteStage(tmp_path)
+    campaign = Campaign("overload", stage, tmp_path / "log", seed=7, spec=Spec(store=stage.store, queue=4))
+    figures = await campaign.run([Ending("kill"), Ending("kill")])
+    _assert_kept(figures, 2)
+    assert figures.memory.overloaded > 100
 
 
 # --- the campaign itself ----------------------------------------------------------------------------------------------

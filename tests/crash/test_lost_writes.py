@@ -37,9 +37,9 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library() -> Path:
     try:
-        return compile_library(tmp_path_factory.mktemp("library"))
+        return compile_library()
     except PreloadError as reason:
         pytest.skip(str(reason))
 

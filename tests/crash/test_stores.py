@@ -16,9 +16,9 @@ SHORT = [("fsync", n) for n in (1, 2, 5, 9, 17, 30)] + [("synced", n) for n in (
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library() -> Path:
     try:
-        return compile_library(tmp_path_factory.mktemp("library"))
+        return compile_library()
     except PreloadError as reason:
         pytest.skip(str(reason))
 
@@ -30,13 +30,13 @@ def disk(tmp_path: Path, library: Path) -> LostWrites:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     try:
-        server = Postgres(tmp_path_factory.mktemp("server"))
+        server = Postgres()
     except NoServerError as reason:
         pytest.skip(str(reason))
     yield server
-    server.kill()
+    server.close()
 
 
 def _empty(server: Postgres) -> None:

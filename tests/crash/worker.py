@@ -37,7 +37,7 @@ from market.engine.commands import (
     Suspend,
     VoidSlot,
 )
-from market.engine.engine import Engine, Overloaded
+from market.engine.engine import Engine, Limits, Overloaded
 from market.journal.opening import open_journal
 from market.journal.protocol import Head, Journal, Record, Snapshot
 from peerwatt.clocks import EngineClock, utc_now_us
@@ -96,7 +96,10 @@ class EarlyJournal(DyingJournal):
         return self._head
 
     async def append(self, records: Sequence[Record]) -> None:
-        if records:
+        if not self._head.seq:
+            await self._inner.append(records)
+            self._head = self._inner.head
+        elif records:
             self._head = Head(records[-1].seq, records[-1].digest)
             self._queue.put_nowait(records)
 
@@ -227,7 +230,8 @@ async def work(spec: Spec) -> int:
     journal, vault = await open_journal(spec.store)
     clock = EngineClock(await _start_us(journal, spec), spec.factor * 1_000_000)
     dying = EarlyJournal(journal) if spec.early else DyingJournal(journal, spec.die_at)
-    engine = await Engine.open(dying, vault, clock, genesis=config_of(spec), prices=prices_of)
+    limits = Limits(queue=spec.queue, snapshot_records=spec.snapshot_records)
+    engine = await Engine.open(dying, vault, clock, genesis=config_of(spec), prices=prices_of, limits=limits)
     clock.start(clock())
     worker = Worker(engine, clock)
     running = asyncio.create_task(engine.run())

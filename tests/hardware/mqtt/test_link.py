@@ -341,6 +341,7 @@ async def test_frozen_broker(mosquitto: Mosquitto) -> None:
         assert link.status().sent == 1
 
 
+@pytest.mark.slow
 async def test_kept_state_expires_on_the_broker(mosquitto: Mosquitto) -> None:
     heard, later = Heard(), Heard()
     link = make(settings(mosquitto))

@@ -93,6 +93,16 @@ def test_states_that_hold_are_told_again_after_a_connection() -> None:
     assert texts(everything(box, 6.0)) == ["a2"]
 
 
+def test_every_one_counts_and_the_newest_is_kept() -> None:
+    box = Outbox(max_states=10, max_events=2)
+    messages = [Message("results", text, retain=True, each=True) for text in (b"r1", b"r2", b"r3")]
+    assert [box.put(m, 0.0) for m in messages] == [True, True, False]
+    box.refresh(0.0)
+    assert texts(everything(box)) == ["r1", "r2"]
+    box.refresh(0.0)
+    assert texts(everything(box)) == ["r2"]
+
+
 def test_number_of_states_is_bounded() -> None:
     box = Outbox(max_states=3, max_events=1)
     for i in range(5):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from core.errors import JournalError
 from market.engine.commands import (
     EnterOrders,
     EnvelopeRow,
@@ -30,6 +32,8 @@ from market.engine.facts import SlotPrices
 from market.journal.memory import MemoryJournal, MemoryVault
 from peerwatt import wire
 from peerwatt.api.app import create_app
+from peerwatt.api.body_limit import BodyLimit
+from peerwatt.api.headers import Shield
 from peerwatt.api.metrics import Metrics
 from peerwatt.api.paging import Pager
 from peerwatt.api.principal import Authenticator, Guard
@@ -160,7 +164,7 @@ async def world(
         network=NETWORK,
         stream_valid_s=stream_valid_s,
     )
-    made = World(create_app(service), service, engine, registry, now_us)
+    made = World(Shield(BodyLimit(create_app(service))), service, engine, registry, now_us)
     await _fill(made, history=history)
     try:
         yield made
@@ -177,13 +181,12 @@ async def _snapshot(view: object) -> tuple[dict[str, Any], int]:
 
 async def _run(engine: Engine) -> Callable[[], Awaitable[None]]:
     """Run the writer; what is returned stops it."""
-    import asyncio
-
     task = asyncio.create_task(engine.run())
 
     async def stop() -> None:
         await engine.stop()
-        await task
+        with suppress(JournalError):  # a test broke it
+            await task
 
     return stop
 

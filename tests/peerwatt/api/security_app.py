@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import ServiceError
 from market.engine.commands import Refused
+from peerwatt.api.body_limit import BodyLimit
 from peerwatt.api.etag import check_if_match, etag, not_modified
-from peerwatt.api.paging import Cursor, Limit
-from peerwatt.api.principal import Principal, require, visible
-from peerwatt.api.problems import refuse, refused, unreadable
-from peerwatt.api.security import Security, protect
-from peerwatt.api.tokens import token_router
+from peerwatt.api.headers import Shield
+from peerwatt.api.principal import Principal, require
+from peerwatt.api.problems import add_handlers, refuse, refused, unreadable
+from peerwatt.api.security import Security
+from peerwatt.api.security_settings import SecuritySettings
 from tests.peerwatt.store.places import HandClock
 
 HOST = "http://127.0.0.1"
@@ -59,8 +60,16 @@ Anybody = Annotated[Principal, Depends(require(None))]
 def make_app(security: Security) -> FastAPI:
     """Routes that do what the names say."""
     app = FastAPI(docs_url=None, redoc_url=None)
-    app.include_router(token_router(security.tokens), prefix="/api/v1")
     state = {"network": {"version": 1}}
+
+    @app.post("/api/v1/oauth/token")
+    async def token(request: Request) -> Response:
+        return await security.tokens.answer(
+            await request.body(),
+            content_type=request.headers.get("content-type"),
+            authorization=request.headers.get("authorization"),
+            address=request.client.host if request.client else "",
+        )
 
     @app.get("/api/v1/me")
     async def me(who: Anybody) -> dict[str, Any]:
@@ -73,7 +82,8 @@ def make_app(security: Security) -> FastAPI:
     @app.get("/api/v1/orders/{number}")
     async def order(number: int, who: Reader) -> dict[str, int]:
         owner = {1: "h1", 2: "h2"}.get(number)
-        visible(owner is not None and who.sees(owner), "unknown_order")
+        if owner is None or not who.sees(owner):
+            raise refuse("unknown_order")
         return {"order": number}
 
     @app.post("/api/v1/orders")
@@ -88,7 +98,7 @@ def make_app(security: Security) -> FastAPI:
             raise unreadable(error) from error
 
     @app.get("/api/v1/list")
-    async def pages(limit: Limit = 2, cursor: Cursor = None, state: str = "open") -> dict[str, Any]:
+    async def pages(limit: int = 2, cursor: str | None = None, state: str = "open") -> dict[str, Any]:
         position = security.pager.position("list", cursor, int, query={"state": state})
         first = 0 if position is None else int(position[0] or 0)
         items = list(range(10))[first : first + limit]
@@ -144,17 +154,22 @@ def make_app(security: Security) -> FastAPI:
     return app
 
 
+def shielded(app: FastAPI, security: Security, *hosts: str) -> Shield:
+    """The app with everything around it."""
+    add_handlers(app)
+    app.state.guard = security.guard
+    return Shield(BodyLimit(app, limit_bytes=BODY_LIMIT, larger={"/orders:batch": 5000}), hosts=hosts)
+
+
 @asynccontextmanager
 async def served(
     folder: Path, clock: HandClock, *, base_url: str = HOST, client: str = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[tuple[Security, httpx.AsyncClient]]:
     """The security, and a client of the app, whose rate limits stand on a clock moved by hand at ``clock.elapsed``."""
-    security = await Security.open(folder, clock, **settings)
+    security = await Security.open(folder, clock, settings=SecuritySettings(**settings) if settings else None)
     clock.elapsed = Elapsed()  # type: ignore[attr-defined]
     security.limiter._elapsed_s = clock.elapsed  # type: ignore[attr-defined]
-    app = protect(
-        make_app(security), security, hosts=["peerwatt.example"], limit_bytes=BODY_LIMIT, larger={"/orders:batch": 5000}
-    )
+    app = shielded(make_app(security), security, "peerwatt.example")
     transport = httpx.ASGITransport(app, client=(client, 40_000))
     try:
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as http:

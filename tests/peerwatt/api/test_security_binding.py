@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from core.errors import ServiceError
 from peerwatt.api.binding import check_binding
-from peerwatt.api.security import Security, protect
+from peerwatt.api.security import Security
 from tests.peerwatt.store.places import HandClock, clock
 
 __all__ = ["clock"]
@@ -31,6 +31,7 @@ def _certificate(folder: Path, *, name: str = "a", password: bytes | None = None
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     at = datetime(2020, 1, 1, tzinfo=UTC)
+    names = [x509.DNSName(known) for known in ("localhost", "peerwatt.test", "*.test")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -39,7 +40,10 @@ def _certificate(folder: Path, *, name: str = "a", password: bytes | None = None
         .serial_number(7)
         .not_valid_before(at)
         .not_valid_after(at + timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(names),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
@@ -78,8 +82,9 @@ def test_beyond_it_tls_and_a_key_are_needed(tmp_path: Path, host: str) -> None:
 
 def test_all_addresses_go_by_the_machines_own_names(tmp_path: Path) -> None:
     certificate, key = _certificate(tmp_path)
+    assert socket.gethostname().lower() in check_binding("0.0.0.0", live_keys=1, behind_proxy=True).hosts
     binding = check_binding("0.0.0.0", certificate=certificate, private_key=key, live_keys=1)
-    assert socket.gethostname().lower() in binding.hosts
+    assert binding.hosts == {"localhost", "peerwatt.test"}, "what its certificate is for"
 
 
 def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
@@ -131,12 +136,13 @@ class _Server:
 
 
 async def test_over_tls_and_by_a_real_server(tmp_path: Path, clock: HandClock) -> None:
-    from tests.peerwatt.api.security_app import BODY_LIMIT, make_app
+    from tests.peerwatt.api.security_app import make_app, shielded
 
     certificate, key = _certificate(tmp_path)
     security = await Security.open(tmp_path / "data", clock)
     binding = check_binding("127.0.0.1", certificate=certificate, private_key=key, live_keys=1)
-    app = protect(make_app(security), security, hosts=binding.hosts, limit_bytes=BODY_LIMIT)
+    assert binding.hosts == {"127.0.0.1", "localhost", "peerwatt.test"}
+    app = shielded(make_app(security), security, *binding.hosts)
     trust = ssl.create_default_context(cafile=str(certificate))
     settings = {name: value for name, value in binding.uvicorn().items() if name != "host"}
     async with (
@@ -165,6 +171,8 @@ async def test_the_documentation_works_under_its_policy(
 ) -> None:
     from fastapi_offline import FastAPIOffline
 
+    from tests.peerwatt.api.security_app import shielded
+
     security = await Security.open(tmp_path / "data", clock)
     app = FastAPIOffline(title="peerwatt under test")
 
@@ -172,7 +180,7 @@ async def test_the_documentation_works_under_its_policy(
     async def lamp() -> dict[str, int]:
         return {}
 
-    async with _Server(protect(app, security)) as server:
+    async with _Server(shielded(app, security)) as server:
         async with httpx.AsyncClient(trust_env=False) as http:
             policy = (await http.get(f"http://127.0.0.1:{server.port}{path}")).headers["content-security-policy"]
         assert "script-src 'self'" in policy and "http" not in policy

@@ -181,6 +181,32 @@ async def test_what_another_process_changes_holds_after_a_refresh(tmp_path: Path
     await security.close()
 
 
+async def test_a_revocation_during_a_refresh_is_not_undone(
+    tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    security = await _open(tmp_path, clock)
+    clients = security.registry.clients
+    made = await clients.add_key((await clients.client_for("h1", "resident")).id)
+    other = await Registry.open(tmp_path / "registry.sqlite", clock)
+    await other.clients.client_for("h2", "resident")
+    plain, reads = clients.identities, 0
+
+    async def slow() -> object:
+        nonlocal reads
+        reads += 1
+        found = await plain()
+        if reads == 1:
+            await clients.revoke_key(made.key.id)
+        return found
+
+    monkeypatch.setattr(clients, "identities", slow)
+    await security.authenticator.refresh()
+    assert _code(security.authenticator.authenticate(None, made.text.encode())) == "bad_credentials"
+    assert reads == 2
+    await other.close()
+    await security.close()
+
+
 async def test_a_role_of_a_newer_version_may_nothing(tmp_path: Path, clock: HandClock) -> None:
     registry = await Registry.open(tmp_path / "registry.sqlite", clock)
     await registry.clients.add("desk", "operator")

@@ -80,8 +80,6 @@ async def test_the_document_names_both_credentials(tmp_path: Path, clock: HandCl
         schemes = document["components"]["securitySchemes"]
         assert schemes["bearer"]["scheme"] == "bearer" and schemes["api_key"]["name"] == "X-API-Key"
         assert document["paths"]["/api/v1/me"]["get"]["security"] == [{"bearer": []}, {"api_key": []}]
-        token = document["paths"]["/api/v1/oauth/token"]["post"]
-        assert {"200", "400", "401", "413", "429", "503"} <= set(token["responses"])
 
 
 @pytest.mark.parametrize(
@@ -450,8 +448,8 @@ async def test_cursors_lead_through_a_list(tmp_path: Path, clock: HandClock) -> 
         ):
             _problem(await http.get("/api/v1/list", params={"cursor": wrong}), 400, "bad_cursor")
         _problem(await http.get("/api/v1/list", params={"cursor": first, "state": "closed"}), 400, "bad_cursor")
-        for query in ({"cursor": "ä"}, {"cursor": ""}, {"limit": 0}, {"limit": 1001}, {"limit": "x"}):
-            _problem(await http.get("/api/v1/list", params=query), 422, "invalid")
+        for wrong in ("ä", "", "=", "\x00"):
+            _problem(await http.get("/api/v1/list", params={"cursor": wrong}), 400, "bad_cursor")
 
 
 def test_a_cursor_is_of_one_list_and_one_service() -> None:

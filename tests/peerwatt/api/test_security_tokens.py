@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
+from peerwatt.api.rate_limit import Rate
 from peerwatt.api.roles import ROLES
 from peerwatt.api.tokens import LIFETIME
 from peerwatt.store import secrets
@@ -81,6 +82,7 @@ async def test_a_token_may_be_narrowed_and_never_widened(tmp_path: Path, clock: 
     [
         (401, "invalid_client", {"auth": ("dawn", "wrong")}),
         (401, "invalid_client", {"auth": ("nobody", "wrong")}),
+        (401, "invalid_client", {"auth": ("nul\x00", "\x00")}),
         (401, "invalid_client", {"data": FORM}),
         (401, "invalid_client", {"data": {**FORM, "client_id": "dawn"}}),
         (401, "invalid_client", {"data": FORM, "headers": {"Authorization": "Bearer x"}}),
@@ -110,6 +112,36 @@ async def test_errors_are_those_of_the_standard(
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers.get("www-authenticate", "").startswith("Basic") == (status == 401)
+
+
+async def test_a_clients_key_is_as_good_as_a_secret(tmp_path: Path, clock: HandClock) -> None:
+    async with served(tmp_path, clock) as (security, http):
+        security.limiter.rates["token"] = Rate(1000, 1000)
+        clients = security.registry.clients
+        for name in ("h1", "h2"):
+            await clients.client_for(name, "resident")
+        key = await clients.add_key("h1~resident")
+        short = await clients.add_key("h1~resident", expires=clock() + timedelta(minutes=5))
+
+        async def ask(name: str, secret: str) -> Any:
+            return await http.post(ASK, data=FORM, auth=(name, secret))
+
+        answer = await ask("h1~resident", key.text)
+        assert answer.status_code == 200, answer.text
+        token = bearer(answer.json()["access_token"])
+        assert (await http.get("/api/v1/me", headers=token)).json()["participants"] == ["h1"]
+        assert (await ask("h1~resident", short.text)).json()["expires_in"] == 300, "no longer than the key"
+        assert (await ask("h2~resident", key.text)).status_code == 401, "somebody else's"
+        assert (await ask("h1~resident", key.text[:-1] + "_")).status_code == 401
+        assert (await ask("h1~resident", "pw_äääääää_" + "A" * 37)).status_code == 401
+        clock.move(minutes=5)
+        assert (await ask("h1~resident", short.text)).status_code == 401
+        assert (await http.get("/api/v1/me", headers=token)).status_code == 200
+        await clients.revoke_key(key.key.id)
+        assert (await ask("h1~resident", key.text)).status_code == 401
+        assert (await http.get("/api/v1/me", headers=token)).status_code == 401, (
+            "it ends with the key"
+        )
 
 
 async def test_nobody_can_guess_for_long(tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ async def served(market: Market) -> AsyncIterator[int]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (a server and a kernel have no events of ours)
             await asyncio.sleep(0.005)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from peerwatt.joining import Bidder, Plan, Profile
 from peerwatt.joining.bidder import SlotLine
 from peerwatt.joining.mqtt_venue import MqttVenue
 from tests.mosquitto import Mosquitto, broker
+from tests.repo.files import ROOT
 
 USERS = {"operator": "o", "house-07": "h"}
 AT = "2016-06-01T11:00:00Z"
@@ -154,6 +157,29 @@ async def test_a_whole_life_over_restarts_of_the_broker(mosquitto: Mosquitto) ->
     assert market.cancelled == ["3"]
     (reading,) = market.readings[0].readings
     assert (reading.slot, reading.import_wh, reading.export_wh) == (_slot(12), 750, 0)
+
+
+async def test_the_example_trades(mosquitto: Mosquitto) -> None:
+    environment = {
+        **os.environ, "MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port), "MQTT_USER": "house-07",
+        "MQTT_PASSWORD": "h",
+    }  # fmt: skip
+    async with _running(TestMarket(mosquitto)) as market:
+        market.slot(12, "open")
+        program = [sys.executable, "-u", str(ROOT / "examples" / "bidder_mqtt.py")]
+        bidder = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE, env=environment)
+        try:
+            assert bidder.stdout is not None
+            assert b"'order_id': '1'" in await asyncio.wait_for(bidder.stdout.readline(), 20)
+            mosquitto.restart()
+            market.slot(14, "open")
+            await _until(market.changed, lambda: len(market.orders) == 2)
+        finally:
+            bidder.kill()
+            await bidder.wait()
+    assert [(o.slot, o.side, o.e_wh, o.price_u) for o in market.orders.values()] == [
+        (_slot(12), "sell", 500, 120_000), (_slot(14), "sell", 500, 120_000)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("user", "password"), [("house-07", "wrong"), ("house-99", "h")])

@@ -28,6 +28,7 @@ from peerwatt.joining.http_venue import HttpVenue
 from peerwatt.live.stream_state import snapshot_provider
 from tests.peerwatt.api.app_world import World, key_of, slot_name, world
 from tests.peerwatt.client.misbehaving import Answer, MisbehavingServer
+from tests.repo.files import ROOT
 
 ONE, TWO, THREE = "house-01", "house-02", "house-03"
 PLAN = Plan(Profile({slot_name(7): 0}, {}, 500), 250_000, 120_000)
@@ -93,13 +94,13 @@ async def _engine_until(made: World, check: Callable[[State], bool]) -> None:
         end()
 
 
-async def _bids(made: World, slot: int, who: str = ONE) -> None:
+async def _bids(made: World, slot: int, who: str = ONE, ref: str = "join") -> None:
     """Wait until the outside bidder has worked its way to this slot."""
     member = made.engine.member_of(who)
 
     def there(state: State) -> bool:
         orders = state.markets["spot"].books[slot].orders.values()
-        return any(order.member == member and order.ref == "join" for order in orders)
+        return any(order.member == member and order.ref == ref for order in orders)
 
     await _engine_until(made, there)
 
@@ -167,15 +168,13 @@ async def test_the_command_leaves_cleanly(tmp_path: Path) -> None:
             sys.executable, "-c", code, "join", port.url, "--key-file", str(key), *options,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "COLUMNS": "100"},
         )  # fmt: skip
-        assert bidder.stdout is not None
-        first = await asyncio.wait_for(bidder.stdout.readline(), 30)
-        assert first == b"house-03 joins spot over HTTP; Ctrl-C leaves\n"
+        assert await _line(bidder) == "house-03 joins spot over HTTP; Ctrl-C leaves\n"
         await _bids(port.made, 12, THREE)
         two = port.made.engine.member_of(TWO)
         assert two is not None
         await port.made.engine.submit(EnterOrders("spot", two, (NewOrder(5, 1, 200, 200_000),), key_of("buy")))
         await port.made.to_slot(5, 1)
-        line = (await asyncio.wait_for(bidder.stdout.readline(), 30)).decode()
+        line = await _line(bidder)
         pattern = (
             r"2016-06-01T13:15:00Z  sell 0.500 kWh at least 0.1200  traded 0.200 kWh \(40%\) at 0\.\d{4} EUR/kWh: "
         )
@@ -187,6 +186,44 @@ async def test_the_command_leaves_cleanly(tmp_path: Path) -> None:
         assert re.match(r"1 slots: bought 0.000 kWh, sold 0.200 kWh, received .* 0 orders refused; \d+ open", last), (
             last
         )
+
+
+async def test_the_examples_trade_and_watch(tmp_path: Path) -> None:
+    async with _serving(tmp_path) as port, _example("operator_watch.py", port.url, port.made.keys["admin"]) as watch:
+        made = port.made
+        while not (line := await _line(watch)).startswith("journal at record"):
+            assert line in {"spot: uniform_price, running\n", "intraday: continuous_double_auction, running\n"}
+        async with _example("bidder_http.py", port.url, made.keys[THREE]) as bidder:
+            first = [await _line(bidder) for _ in range(9)]
+        assert first[0] == "house-03 bids in spot\n"
+        assert all(" is taken" in line for line in first[1:])
+        async with _example("bidder_http.py", port.url, made.keys[THREE]) as bidder:
+            assert [await _line(bidder) for _ in range(9)] == first  # the same keys bring the same orders
+            two = made.engine.member_of(TWO)
+            assert two is not None
+            await made.engine.submit(EnterOrders("spot", two, (NewOrder(5, -1, 200, 90_000),), key_of("sale")))
+            await made.to_slot(5, 1)
+            told = [await _line(bidder) for _ in range(2)]
+        assert any(line.startswith("2016-06-01T13:15:00Z  bought 200 Wh for 0.0") for line in told), told
+        assert (await _line(watch)).startswith("spot 2016-06-01T13:15:00Z  0.200 kWh at 0.")
+
+
+@asynccontextmanager
+async def _example(name: str, url: str, key: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = {**os.environ, "PEERWATT_URL": url, "PEERWATT_KEY": key, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", str(ROOT / "examples" / name), stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    return (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
 
 
 async def test_a_wrong_key_and_a_key_of_nobody(tmp_path: Path) -> None:

@@ -185,9 +185,9 @@ async def test_a_database_that_is_not_there_fails(free_port: int) -> None:
     assert "hidden" not in found.sentence
 
 
-async def test_a_real_database_is_asked(tmp_path: Path) -> None:
+async def test_a_real_database_is_asked() -> None:
     try:
-        server = Postgres(tmp_path / "server")
+        server = Postgres()
     except NoServerError as reason:
         pytest.skip(str(reason))
     await asyncio.to_thread(server.start)
@@ -199,5 +199,5 @@ async def test_a_real_database_is_asked(tmp_path: Path) -> None:
         await asyncio.to_thread(server.start)
         assert (await check_database(server.url)).status == FAIL
     finally:
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.close)
     assert (await check_database(server.url)).status == FAIL

@@ -303,6 +303,7 @@ async def test_engine_that_cannot_be_read_is_asked_again(
         await one.until(lambda topic, _: topic == MARKET)
 
 
+@pytest.mark.slow
 async def test_order_is_not_lost_when_the_broker_is_killed(mosquitto: Mosquitto, engine: StandIn) -> None:
     """A bidder that repeats what it has no answer to gets every order in exactly once, whatever the broker does."""
     gateway = make_gateway(engine, gateway_settings(mosquitto), engine.clock)

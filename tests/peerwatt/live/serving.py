@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from market.engine.engine import Engine
 from market.engine.state import State
 from market.journal.memory import MemoryJournal, MemoryStore, MemoryVault
 from peerwatt.clocks import SteppedClock
+from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.neighbourhood import Neighbourhood, Outside
 from peerwatt.live.recovery import PlantFile
 from peerwatt.live.reports import SetPoint, SlotReport
 from peerwatt.prepare import prepare
 from peerwatt.scenario import load_scenario
-from peerwatt.system import System
 
 US_PER_S = 1_000_000
-
-
-@dataclass
-class Served:
-    """What serving left behind."""
-
-    system: System
-    store: MemoryStore
-    vault: MemoryVault
-    state: State
-    reports: list[SlotReport] = field(default_factory=list)
-    set_points: list[SetPoint] = field(default_factory=list)
 
 
 class World:
@@ -48,34 +36,43 @@ class World:
         self.computed_again = 0
         self.state: State | None = None
 
-    async def live(
+    async def live(self, slots: int | None = None, **options: Any) -> State:
+        """One life: until ``slots`` are delivered, or the end; errors of the journal go through."""
+        async with self.life(**options) as (engine, driver):
+            await driver.run(asyncio.Event(), slots)
+            self.state = await engine.read(lambda state: state)
+            return self.state
+
+    @asynccontextmanager
+    async def life(
         self,
-        slots: int | None = None,
         *,
         plant_file: PlantFile | None = None,
         outside: Outside | None = None,
         journal: MemoryJournal | None = None,
         from_us: int = 0,
-    ) -> State:
-        """One life: until ``slots`` are delivered, or the end; errors of the journal go through.
+    ) -> AsyncIterator[tuple[Engine, Neighbourhood]]:
+        """Engine and driver, ready for `Neighbourhood.run`.
 
-        Time begins with the first slot, or where the journal ends, or at ``from_us`` if that is later.
+        Time begins one slot before the first, or where the journal ends, or at ``from_us`` if that is later.
         """
         journal = MemoryJournal(self.store) if journal is None else journal
         known = self.store.records[-1].draft.at_us if self.store.records else 0
         clock = SteppedClock(max(self.config.start_us - self.config.slot_s * US_PER_S, known, from_us))
-        engine = await Engine.open(journal, self.vault, clock, genesis=self.config, prices=slot_prices(self.system))
+        books = FeederBooks(self.system)
+        engine = await Engine.open(
+            journal, self.vault, clock, genesis=self.config, prices=slot_prices(self.system),
+            wires=books if books.needed else None,
+        )  # fmt: skip
         driver = Neighbourhood(
-            self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(),
+            self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(), books=books,
             on_slot=self.reports.append, on_set_points=self.set_points.extend,
         )  # fmt: skip
         writer = asyncio.create_task(engine.run(hold=driver.hold))
         try:
             await found(engine, self.system)
             self.computed_again = await driver.recover()
-            await driver.run(asyncio.Event(), slots)
-            self.state = await engine.read(lambda state: state)
-            return self.state
+            yield engine, driver
         finally:
             await engine.stop()
             await writer

@@ -110,6 +110,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             {"name": "street", "by": "groups", "groups": {"s": ["a", "b"]}}, {"name": "all"}]}),
         "market.levels",
     ),
+    "names": (
+        with_rule(district(home("a", load()), home("b", pv())), "preference_price",
+                  preferences={"*": {"agent": {"b": 20_000}}}),
+        "parameters.preferences",
+    ),
     "classes": (
         district(home("a", load(), energy_class="sun"), profiles=PROFILES),
         "energy_class",

@@ -120,3 +120,10 @@ def test_other_rules(rule: str, tmp_path: Path) -> None:
         settlement={"residuals": "netted"},
     )  # fmt: skip
     hold_against_the_run(*serve_and_run(with_rule(few, rule), tmp_path))
+
+
+@pytest.mark.parametrize("rule", ["lindistflow", "network_charges", "operating_envelopes"])
+def test_rules_that_look_at_the_network(rule: str, tmp_path: Path) -> None:
+    scenario = with_rule(fine_meters(everything(1)), rule)
+    scenario["network"]["loading_max"] = 0.02
+    hold_against_the_run(*serve_and_run(scenario, tmp_path))

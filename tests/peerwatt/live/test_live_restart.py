@@ -59,7 +59,7 @@ def outcome(world: World, state: State) -> dict[str, Any]:
     slots = {}
     for slot, book in books.items():
         assert book.result is not None
-        (version,) = state.slots[slot].versions
+        version = state.slots[slot].versions[-1]
         slots[slot] = (
             str(book.status), book.result.price_num, book.result.price_den, book.result.volume_wh,
             sorted((name[o.member], o.side, o.e_wh, o.price_u, o.filled_wh) for o in book.orders.values()),
@@ -97,6 +97,7 @@ def undisturbed() -> tuple[dict[str, Any], int]:
     return outcome(world, state), len(world.store.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_killed_at_every_record(undisturbed: tuple[dict[str, Any], int], late: bool, tmp_path: Path) -> None:
     right, records = undisturbed
@@ -146,17 +147,21 @@ def test_stopped_after_some_slots_it_goes_on(undisturbed: tuple[dict[str, Any], 
     assert [r.slot for r in world.reports] == sorted(r.slot for r in world.reports)
 
 
-@pytest.mark.parametrize("down_slots", [1, 3, 40])
+@pytest.mark.parametrize("down_slots", [1, 40])
 def test_gates_missed_while_it_was_down_are_cleared_late_and_once(
     undisturbed: tuple[dict[str, Any], int], down_slots: int, tmp_path: Path
 ) -> None:
     right, records = undisturbed
-    for at in range(10, records, 7):
+    for at in range(10, records, 9):
         file = PlantFile(tmp_path / f"{at}.npz", "district")
         world, state = killed_and_served([Killer(at, bool(at % 2))], file, down_slots)
         assert outcome(world, state) == right, at
         cleared = [r.draft.unique for r in world.store.records if r.draft.kind == "cleared"]
         assert cleared == [f"clear/spot/{slot}/1" for slot in range(SLOTS)]
+        # Only what had cleared and was not measured yet (the slot in delivery, and the one before) may have been
+        # settled without meters where it was down for longer than these are waited for; the meters then correct it.
+        corrected = [slot for slot, kept in state.slots.items() if len(kept.versions) > 1]
+        assert len(corrected) <= (2 if down_slots > 4 else 0)
 
 
 def test_a_market_that_begins_when_all_is_over_clears_every_slot(undisturbed: tuple[dict[str, Any], int]) -> None:

@@ -49,6 +49,12 @@ async def test_what_makes_no_sense_is_refused(registry: Registry, clock: HandClo
         with pytest.raises(RegistryError) as raised:
             await clients.add(id_, role, participants=participants, everybody=everybody)
         assert raised.value.reason == reason, (id_, role)
+    for odd in ("", "nobody", "a" * 1000, "nul\x00", "ü", "%s", "' OR 1=1"):
+        for wrong in (clients.get(odd), clients.key(odd), clients.revoke_key(odd), registry.offers.get(odd)):
+            with pytest.raises(RegistryError) as raised:
+                await wrong
+            assert raised.value.reason == "unknown"
+        assert await clients.secret_hash(odd) is None
     for wrong in (clients.get("nobody"), clients.key("nothing"), clients.revoke("nobody"), clients.add_key("nobody")):
         with pytest.raises(RegistryError) as raised:
             await wrong
@@ -76,7 +82,7 @@ async def test_every_change_is_told_once_it_is_durable(registry: Registry) -> No
         ("h1~resident", 0, 4),
         ("h1~resident", None, 5),
     ]
-    assert heard[3][1] is not None and heard[3][1].client.version == 2 and heard[3][1].client.has_secret
+    assert heard[3][1] is not None and heard[3][1].client.version == 3 and heard[3][1].client.has_secret
     end()
     await registry.clients.client_for("h2", "resident")
     assert len(heard) == 5
