@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +30,14 @@ def add_doctor(commands: Any, add_command: Callable[..., argparse.ArgumentParser
     doctor = add_command(
         commands, "doctor", "Check disk, clock, ports, broker, database and journal of a live market.", doctor_command
     )
-    doctor.add_argument("--data", type=Path, metavar="DIR", default=Path("data"), help="data folder (default: data)")
-    doctor.add_argument("--journal", metavar="URL", help="journal of another place: postgresql://...")
-    doctor.add_argument("--mqtt", metavar="URL", help="broker: mqtt://USER:PASSWORD@HOST:PORT or mqtts://...")
+    doctor.add_argument(
+        "--data", type=Path, metavar="DIR", default=Path("live"), help="data folder of the service (default: live)"
+    )
+    doctor.add_argument("--journal", metavar="URL", help="postgresql://USER@HOST/DB instead of the data folder's file")
+    doctor.add_argument(
+        "--mqtt", metavar="URL", help="mqtt://USER@HOST:1883 or mqtts://...; password in PEERWATT_MQTT_PASSWORD"
+    )
+    doctor.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="authority of the broker's certificate, PEM")
     doctor.add_argument("--port", type=int, metavar="N", default=8000, help="the service's port (default: 8000)")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -40,7 +46,14 @@ def doctor_command(args: argparse.Namespace) -> int:
     """Run every check, print what it found, and return 1 if one failed."""
     from peerwatt.doctor import Status, examine
 
-    findings = examine(args.data, journal=args.journal, mqtt=args.mqtt, port=args.port)
+    findings = examine(
+        args.data,
+        journal=args.journal,
+        mqtt=args.mqtt,
+        mqtt_password=os.environ.get("PEERWATT_MQTT_PASSWORD"),
+        mqtt_ca=args.mqtt_ca,
+        port=args.port,
+    )
     if args.json:
         import json
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from peerwatt.live.options import Options, Started
     from peerwatt.live.reports import SlotReport
-    from peerwatt.live.service import Options, Started
 
 DEFAULT_PORT = 8000
 DEFAULT_HOST = "127.0.0.1"
@@ -128,7 +128,7 @@ def serve_scenario(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     from peerwatt.cli import overrides
-    from peerwatt.live.service import Options
+    from peerwatt.live.options import Options
 
     return Options(
         scenario=args.scenario,

@@ -617,6 +617,7 @@ def _envelopes(a: Applier, fact: f.EnvelopesPublished, parts: Parts) -> None:
 
 def _envelope_default(a: Applier, fact: f.EnvelopeDefaultSet, parts: Parts) -> None:
     a.state.envelope_default = (fact.import_w, fact.export_w)
+    a.tell("envelope_default", {"import_w": fact.import_w, "export_w": fact.export_w})
 
 
 def _envelope_answered(a: Applier, fact: f.EnvelopeAnswered, parts: Parts) -> None:

@@ -5,6 +5,8 @@ Everything in it is data, so that a snapshot is its encoding and two states are 
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 
 from core.hashing import canonical_json, sha256_hex
@@ -323,7 +325,13 @@ def decode_state(data: bytes) -> State:
     msgspec.DecodeError
         If it is none, or one of another software version.
     """
-    return _DECODER.decode(data)
+    collecting = gc.isenabled()
+    gc.disable()  # a million new objects and no garbage: the collector would take most of the time
+    try:
+        return _DECODER.decode(data)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _half_even(num: int, den: int) -> int:

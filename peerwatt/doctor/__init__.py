@@ -17,7 +17,15 @@ from peerwatt.doctor.network import check_database, check_port
 __all__ = ["Finding", "Status", "examine"]
 
 
-def examine(data: Path, *, journal: str | None = None, mqtt: str | None = None, port: int = 8000) -> list[Finding]:
+def examine(
+    data: Path,
+    *,
+    journal: str | None = None,
+    mqtt: str | None = None,
+    mqtt_password: str | None = None,
+    mqtt_ca: Path | None = None,
+    port: int = 8000,
+) -> list[Finding]:
     """Every check, in the order of the table.
 
     Parameters
@@ -26,15 +34,24 @@ def examine(data: Path, *, journal: str | None = None, mqtt: str | None = None, 
         The service's data folder; it need not be there yet.
     journal
         Address of a PostgreSQL journal; None or ``sqlite``: the SQLite journal in ``data``.
-    mqtt
-        Address of a broker; None: there is none to check.
+    mqtt, mqtt_password, mqtt_ca
+        Address of a broker (None: there is none to check), our password, the authority of its certificate.
     port
         Port of the service.
     """
-    return list(_all(data, None if journal == "sqlite" else journal, mqtt, port))
+    findings = [*_machine(), *_disk(data), check_port(port)]
+    if mqtt is not None:
+        findings.append(asyncio.run(check_broker(mqtt, password=mqtt_password, ca=mqtt_ca)))
+    if journal is None or journal == "sqlite":
+        is_there = check_folder(data).status != Status.FAIL
+        return findings + (asyncio.run(check_journal(data)) if is_there else [])
+    findings.append(asyncio.run(check_database(journal)))
+    if findings[-1].status == Status.FAIL:
+        return findings
+    return findings + asyncio.run(check_journal(data, journal))
 
 
-def _all(data: Path, journal: str | None, mqtt: str | None, port: int) -> Iterator[Finding]:
+def _machine() -> Iterator[Finding]:
     yield check_python()
     yield check_packages()
     yield check_machine()
@@ -42,6 +59,9 @@ def _all(data: Path, journal: str | None, mqtt: str | None, port: int) -> Iterat
     yield check_time_zones()
     yield check_synchronised()
     yield check_steps()
+
+
+def _disk(data: Path) -> Iterator[Finding]:
     folder = check_folder(data)
     yield folder
     if folder.status != Status.FAIL:
@@ -49,13 +69,3 @@ def _all(data: Path, journal: str | None, mqtt: str | None, port: int) -> Iterat
         yield check_space(data)
         yield check_syncs(data)
         yield check_modes(data)
-    yield check_port(port)
-    if mqtt is not None:
-        yield asyncio.run(check_broker(mqtt))
-    if journal is not None:
-        database = asyncio.run(check_database(journal))
-        yield database
-        if database.status == Status.FAIL:
-            return
-    if folder.status != Status.FAIL or journal is not None:
-        yield from asyncio.run(check_journal(data, journal))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import ServiceError
@@ -17,19 +18,22 @@ PATIENCE_S = 5.0
 _CHECK = "MQTT broker"
 
 
-async def check_broker(url: str) -> Finding:
-    """Whether a broker takes us under the name and password of its address, and nobody without them.
+async def check_broker(url: str, *, password: str | None = None, ca: Path | None = None) -> Finding:
+    """Whether a broker takes us under our name and password, and nobody without them.
 
     Parameters
     ----------
     url
-        ``mqtt://user:password@host:1883`` or, encrypted, ``mqtts://user:password@host:8883``; the authority of its
-        certificate is the system's, or that of ``SSL_CERT_FILE``.
+        ``mqtt://user@host:1883`` or, encrypted, ``mqtts://user@host:8883``.
+    password
+        Of the user; it may stand in the address too.
+    ca
+        PEM file with the authority of the broker's certificate; None: the system's.
     """
-    from hardware.mqtt import BrokerSettings
+    from hardware.mqtt import BrokerSettings, TlsFiles
 
     try:
-        settings = BrokerSettings.from_url(url, plain=True)
+        settings = BrokerSettings.from_url(url, password=password, tls=None if ca is None else TlsFiles(ca), plain=True)
     except ServiceError as error:
         return fail(_CHECK, error.message, error.remedy or "write mqtt://HOST:PORT or mqtts://HOST:PORT")
     problem = await _problem(settings)

@@ -30,7 +30,9 @@ def version_at(port: int, host: str = LOOPBACK) -> str | None:
         return None
     finally:
         connection.close()
-    found = answer.get("peerwatt", answer.get("version")) if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or "journal_schema" not in answer:  # another program's version
+        return None
+    found = answer.get("version")
     return found if isinstance(found, str) else None
 
 

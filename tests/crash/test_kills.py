@@ -49,9 +49,8 @@ async def test_sqlite_killed_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("time_goes_on", [False, True])
-async def test_sqlite_killed_at_random_and_at_clearings(tmp_path: Path, time_goes_on: bool) -> None:
-    campaign = Campaign("SQLite", SqliteStage(tmp_path), tmp_path / "log", seed=2, time_goes_on=time_goes_on)
+async def test_sqlite_killed_at_random_and_at_clearings_while_time_goes_on(tmp_path: Path) -> None:
+    campaign = Campaign("SQLite", SqliteStage(tmp_path), tmp_path / "log", seed=2, time_goes_on=True)
     _assert_kept(await campaign.run(kills(6)), 6)
 
 
@@ -68,35 +67,35 @@ async def test_postgresql_killed_stopped_and_its_clients_killed(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["SQLite", "PostgreSQL"])
-async def test_the_power_goes(tmp_path: Path, library: Path, stage: str) -> None:
+@pytest.mark.parametrize(("stage", "n"), [("SQLite", 3), ("PostgreSQL", 1)])
+async def test_the_power_goes(tmp_path: Path, library: Path, stage: str, n: int) -> None:
     place = SqliteStage(tmp_path, library) if stage == "SQLite" else _postgres(library)
-    figures = await Campaign(stage, place, tmp_path / "log", seed=4).run(losses(3))
-    _assert_kept(figures, 2)
-    assert figures.power_losses == 3
+    figures = await Campaign(stage, place, tmp_path / "log", seed=4).run(losses(n))
+    _assert_kept(figures, n)
+    assert figures.power_losses == n
     assert figures.bytes_lost > 0
 
 
 @pytest.mark.slow
 async def test_the_disk_fails_and_the_market_stops_answering(tmp_path: Path, library: Path) -> None:
-    figures = await Campaign("errors", SqliteStage(tmp_path, library), tmp_path / "log", seed=5).run(disk_errors(3))
+    figures = await Campaign("errors", SqliteStage(tmp_path, library), tmp_path / "log", seed=5).run(disk_errors(3)[1:])
     _assert_kept(figures, 0)
-    assert figures.disk_errors == 3
+    assert figures.disk_errors == 2
 
 
 @pytest.mark.slow
 async def test_a_sync_fails_the_market_starts_again_and_then_the_power_goes(tmp_path: Path, library: Path) -> None:
     campaign = Campaign("errors, power", SqliteStage(tmp_path, library), tmp_path / "log", seed=5)
-    _assert_kept(await campaign.run(errors_then_losses(2)), 2)
+    _assert_kept(await campaign.run(errors_then_losses(1)), 1)
 
 
 @pytest.mark.slow
 async def test_a_market_with_more_to_do_than_it_takes_refuses_and_keeps_its_word(tmp_path: Path) -> None:
     stage = SqliteStage(tmp_path)
     campaign = Campaign("overload", stage, tmp_path / "log", seed=7, spec=Spec(store=stage.store, queue=4))
-    figures = await campaign.run([Ending("kill"), Ending("kill")])
-    _assert_kept(figures, 2)
-    assert figures.memory.overloaded > 100
+    figures = await campaign.run([Ending("kill")])
+    _assert_kept(figures, 1)
+    assert figures.memory.overloaded > 50
 
 
 # --- the campaign itself ----------------------------------------------------------------------------------------------
@@ -106,7 +105,7 @@ async def test_a_market_with_more_to_do_than_it_takes_refuses_and_keeps_its_word
 async def test_a_market_that_acknowledges_too_early_is_found_out(tmp_path: Path) -> None:
     stage = SqliteStage(tmp_path)
     campaign = Campaign("early", stage, tmp_path / "log", seed=6, spec=Spec(store=stage.store, early=True))
-    figures = await campaign.run([Ending("kill"), Ending("kill")])
+    figures = await campaign.run([Ending("kill")])
     assert figures.outcome.lost > 0
     assert not figures.outcome.ok
 

@@ -65,13 +65,13 @@ def test_a_port_that_something_else_holds_fails(taken: int) -> None:
 
 
 async def test_a_port_on_which_peerwatt_answers_is_fine() -> None:
-    async with answering(json.dumps({"version": "0.1.0", "name": "peerwatt"}).encode()) as port:
+    async with answering(json.dumps({"version": "0.1.0", "api": "v1", "journal_schema": 1}).encode()) as port:
         found = await asyncio.to_thread(check_port, port)
     assert found.status == OK
     assert found.figures["running"] == "0.1.0"
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"version": 3}', b""])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"version": "3"}', b'{"version": 3, "journal_schema": 1}', b""])
 async def test_a_port_on_which_another_service_answers_fails(body: bytes) -> None:
     async with answering(body) as port:
         found = await asyncio.to_thread(check_port, port)
@@ -120,6 +120,17 @@ def broker(tmp_path: Path, free_port: int) -> Iterator[int]:
 
 async def test_a_broker_that_takes_our_name_is_fine(broker: int) -> None:
     assert (await check_broker(f"mqtt://meter:watt@127.0.0.1:{broker}")).status == OK
+
+
+async def test_the_password_may_come_beside_the_address(broker: int) -> None:
+    assert (await check_broker(f"mqtt://meter@127.0.0.1:{broker}", password="watt")).status == OK
+    assert (await check_broker(f"mqtt://meter@127.0.0.1:{broker}")).status == FAIL
+
+
+async def test_an_authority_that_is_not_there_fails(broker: int, tmp_path: Path) -> None:
+    found = await check_broker(f"mqtts://meter@127.0.0.1:{broker}", ca=tmp_path / "missing.pem")
+    assert found.status == FAIL
+    assert "missing.pem" in found.sentence
 
 
 async def test_a_broker_that_refuses_our_password_fails_and_the_password_is_not_shown(broker: int) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from market.engine.engine import Engine
 from market.engine.state import State
 from market.journal.memory import MemoryJournal, MemoryStore, MemoryVault
+from market.journal.opening import open_journal
+from market.journal.protocol import Journal
+from market.journal.vault import Vault
 from peerwatt.clocks import SteppedClock
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
@@ -51,17 +55,22 @@ class World:
         outside: Outside | None = None,
         journal: MemoryJournal | None = None,
         from_us: int = 0,
+        place: Path | None = None,
     ) -> AsyncIterator[tuple[Engine, Neighbourhood]]:
         """Engine and driver, ready for `Neighbourhood.run`.
 
-        Time begins one slot before the first, or where the journal ends, or at ``from_us`` if that is later.
+        Time begins one slot before the first, or where the journal ends, or at ``from_us`` if that is later. With a
+        ``place``, journal and vault are files in it.
         """
-        journal = MemoryJournal(self.store) if journal is None else journal
+        records: Journal = journal or MemoryJournal(self.store)
+        vault: Vault = self.vault
+        if place is not None:
+            records, vault = await open_journal(place)
         known = self.store.records[-1].draft.at_us if self.store.records else 0
         clock = SteppedClock(max(self.config.start_us - self.config.slot_s * US_PER_S, known, from_us))
         books = FeederBooks(self.system)
         engine = await Engine.open(
-            journal, self.vault, clock, genesis=self.config, prices=slot_prices(self.system),
+            records, vault, clock, genesis=self.config, prices=slot_prices(self.system),
             wires=books if books.needed else None,
         )  # fmt: skip
         driver = Neighbourhood(
@@ -76,4 +85,6 @@ class World:
         finally:
             await engine.stop()
             await writer
-            await journal.close()
+            await records.close()
+            if place is not None:
+                await vault.close()
