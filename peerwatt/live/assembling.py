@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
     from peerwatt.api.binding import Binding
+    from peerwatt.api.metrics import Metrics
     from peerwatt.api.security import Security
+    from peerwatt.api.service import HistoryPort
     from peerwatt.gateway.gateway import Gateway
-    from peerwatt.live.history_keeper import HistoryKeeper
     from peerwatt.live.reports import SetPoint
     from peerwatt.system import System
 
@@ -33,13 +34,12 @@ class Parts:
 
 
 def make_app(
-    parts: Parts, system: System, keeper: HistoryKeeper, binding: Binding
+    parts: Parts, system: System, metrics: Metrics, history: HistoryPort, binding: Binding
 ) -> tuple[Callable[..., Awaitable[Any]], Callable[[], Awaitable[None]]]:
     """The application that the server serves, and what ends its streams before the server ends."""
     from peerwatt.api.app import create_app
     from peerwatt.api.body_limit import BodyLimit
     from peerwatt.api.headers import Shield
-    from peerwatt.api.metrics import Metrics
     from peerwatt.api.service import Service
     from peerwatt.api.stream_hub import StreamHub
     from peerwatt.api.stream_wire import WireForm
@@ -57,7 +57,7 @@ def make_app(
         present=WireForm(names, engine.participant_of),
     )
     engine.subscribe(hub.publish)
-    metrics = Metrics()
+    metrics.follow(engine, parts.clock)
     metrics.watch_engine(lambda: engine.waiting, lambda: engine.head.seq, lambda: float("nan"))
     metrics.watch_stream(hub.counts)
     service = Service(
@@ -75,6 +75,7 @@ def make_app(
         elapsed_s=Stopwatch().elapsed_s,
         currency=currency,
         network=network_out(system),
+        history=history,
         trouble=lambda: "" if engine.broken is None else "broken",
     )
     return Shield(BodyLimit(create_app(service)), hosts=binding.hosts), hub.close

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
+from core import PeerwattError
+
 from market.engine.recovery import fact_of
+from peerwatt.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
     from peerwatt.history import HistoryWriter
+
+_log = logging.getLogger("peerwatt.history")
 
 EVERY_S = 5.0
 """How often the journal is looked at."""
@@ -32,6 +38,8 @@ class HistoryKeeper:
     """
 
     def __init__(self, writer: HistoryWriter, journal: Journal, vault: Vault, clock: Callable[[], int]) -> None:
+        self.history = History(writer.folder, writer.slots, writer.recent)
+        """What has been kept so far."""
         self._writer = writer
         self._journal = journal
         self._vault = vault
@@ -40,10 +48,16 @@ class HistoryKeeper:
         self._busy = asyncio.Lock()
 
     async def run(self) -> None:
-        """Keep it until cancelled."""
+        """Keep it until cancelled. What cannot be read or written now is tried again: the journal has it all."""
         while True:
-            await self.catch_up()
+            await self._try()
             await asyncio.sleep(EVERY_S)
+
+    async def _try(self) -> None:
+        try:
+            await self.catch_up()
+        except (PeerwattError, OSError) as error:
+            _log.warning("the history has to wait: %s", error)
 
     async def catch_up(self) -> None:
         """Take what is durable and write what is due.
@@ -60,5 +74,5 @@ class HistoryKeeper:
             await self._writer.write_due(self._clock())
 
     async def forget(self, member: int, participant_id: str) -> None:
-        """A member is erased: its rows go before its key does."""
-        await self.catch_up()
+        """A member is erased: its rows go before its key does, or as soon as they can be written again."""
+        await self._try()

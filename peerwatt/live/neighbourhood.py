@@ -32,6 +32,7 @@ from market.engine.commands import (
 from market.engine.engine import Overloaded
 from market.engine.state import ERASED
 from peerwatt.clearing import no_contracts
+from peerwatt.clocks import Stopwatch
 from peerwatt.cycle import SlotCycle, dispatch, meter, physics, plan
 from peerwatt.emulated import battery_bank
 from peerwatt.live.desk import Desk, desk_for, with_own_terms
@@ -244,12 +245,13 @@ class Neighbourhood:
             await self._tell(*bids)
             await self._meters(slot, self._plant.measure(Window(slot, 1)))
             bids = []
+        watch = Stopwatch()
         await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
+        clearing_s, late_s = watch.elapsed_s(), self._clock.wall_s(self._clock() - due_us)
         await self._departures(slot + 1)
         if self._on_slot is not None:
-            cleared_us = self._clock()
             report = await self._engine.read(lambda state: self._report(state, slot))
-            self._on_slot(replace(report, late_s=self._clock.wall_s(cleared_us - due_us), halted=desk.halted))
+            self._on_slot(replace(report, late_s=late_s, halted=desk.halted, clearing_s=clearing_s))
 
     def _tick(self, first_held: int) -> Tick:
         return Tick(self._held(first_held))

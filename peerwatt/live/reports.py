@@ -40,6 +40,8 @@ class SlotReport:
         From the gate until it was cleared, in seconds of the wall clock.
     halted
         Whether the market was suspended.
+    clearing_s
+        From the last bid until the result was durable, in seconds of the wall clock.
     """
 
     slot: int
@@ -52,6 +54,7 @@ class SlotReport:
     outside_orders: int
     late_s: float = 0.0
     halted: bool = False
+    clearing_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class _Service:
 
     async def run(self, started: Callable[[Started], None], on_slot: Callable[[SlotReport], None]) -> None:
         """Start, serve, end."""
+        from peerwatt.api.metrics import Metrics
+
         async with AsyncExitStack() as stack:
             stack.enter_context(_signals(self.stop))
             await asyncio.to_thread(_make_folder, self.options.data)
@@ -113,6 +115,12 @@ class _Service:
             outside = OutsideClients(self.options.outside)
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
+            metrics = Metrics()
+
+            def told(report: SlotReport) -> None:
+                metrics.clearing(driver.market, report.clearing_s)
+                on_slot(report)
+
             driver = Neighbourhood(
                 self.system,
                 engine,
@@ -120,12 +128,14 @@ class _Service:
                 plant_file=PlantFile(self.options.data / PLANT_FILE, self.config.run_id),
                 outside=Outside(outside, self.options.outside_meters),
                 books=books,
-                on_slot=on_slot,
+                on_slot=told,
                 on_set_points=None if gateway is None else set_point_sink(gateway),
             )
             parts = Parts(journal, vault, security, engine, clock)
             keeper = self._history(parts)
-            app, before_end = make_app(parts, self.system, keeper, binding)
+            if gateway is not None:
+                metrics.watch_mqtt(gateway.link.status)
+            app, before_end = make_app(parts, self.system, metrics, keeper.history, binding)
             writer = await stack.enter_async_context(running_engine(engine, driver))
             await found(engine, self.system)
             again = await driver.recover()

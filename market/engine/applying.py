@@ -1,0 +1,86 @@
+"""What applying a fact works with: the state, its caches, and the news that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.errors import JournalError
+from market.engine import facts as f
+from market.engine.caches import Caches
+from market.engine.publication import Publication
+from market.engine.state import (
+    N_KINDS,
+    OPEN,
+    ORDER_STATUSES,
+    Answer,
+    LiveOrder,
+    SlotBook,
+    State,
+)
+from market.session import Event, Session
+
+Parts = Mapping[int, f.Part | None]
+
+
+class Effects:
+    """A state that is being changed: with its caches, and the news that the changes make."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.caches = Caches(state)
+        self.news: list[Publication] = []
+        self.seq = state.seq
+        self.at_us = state.at_us
+        self.touched: set[tuple[str, int]] = set()
+
+    def tell(self, topic: str, data: dict[str, Any], market: str = "", slot: int = -1, member: int = -1) -> None:
+        """Note a piece of news."""
+        self.news.append(Publication(self.seq, self.at_us, topic, market, slot, member, data))
+
+    def book(self, market: str, slot: int) -> SlotBook:
+        """A market's slot that a fact speaks of."""
+        try:
+            return self.state.markets[market].books[slot]
+        except KeyError:
+            raise JournalError(
+                f"speaks of market {market!r} and slot {slot}, which is not open", seq=self.seq
+            ) from None
+
+    def session(self, market: str, book: SlotBook, event: Event) -> None:
+        """Bring a session forward and tell of it."""
+        moved, _ = book.session.on(event)
+        book.session = Session(moved.slot, moved.state, moved.resumes, moved.version)
+        gate = self.state.config.gate_us(self.state.markets[market].config, book.slot)
+        self.tell(
+            "slot", {"market": market, "slot": book.slot, "state": str(book.status), "gate": gate}, market, book.slot
+        )
+
+    def tell_order(self, market: str, order: LiveOrder) -> None:
+        """Tell a member what became of its order."""
+        data = {
+            "order_id": order.order, "market": market, "slot": order.slot, "status": ORDER_STATUSES[order.status],
+            "filled_wh": order.filled_wh, "remaining_wh": order.left_wh,
+        }  # fmt: skip
+        self.tell("order", data, market, order.slot, order.member)
+
+    def close_order(self, market: str, order: LiveOrder, status: int) -> None:
+        """An order is no longer open."""
+        if order.status == OPEN:
+            order.status = status
+            member = self.state.members.get(order.member)
+            if member is not None and market in member.open_orders:
+                member.open_orders[market] -= 1
+
+    def remember(self, member: int, key: bytes, request: bytes, numbers: tuple[int, ...] = ()) -> None:
+        """Keep the answer to a request."""
+        if key:
+            self.state.members[member].answers[key] = Answer(request, self.seq, self.at_us, "numbers", numbers=numbers)
+
+    def post(self, account: int, kind: int, amount_u: int) -> None:
+        """Add to an account."""
+        if amount_u or account >= 0:
+            self.state.ledger.setdefault(account, [0] * (N_KINDS + 1))[kind] += amount_u
+
+
+Handler = Callable[[Effects, Any, Parts], None]
