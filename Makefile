@@ -14,7 +14,7 @@ PACKAGES := core market grid controllers hardware peerwatt
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks examples scripts)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-all check format bench lock clean
+.PHONY: help setup demo test test-all soak check format bench lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ test: $(VENV)/.installed  ## the everyday tests, a few minutes
 
 test-all: $(VENV)/.installed  ## every test
 	@$(BIN)/python -m pytest -n auto --dist loadfile
+
+SOAK ?=
+soak: $(VENV)/.installed  ## kill markets under load for an hour or so, and hold their journals to what was promised
+	@$(BIN)/python -m tests.crash.soak $(SOAK)
 
 check: $(VENV)/.installed  ## formatting, lint, types and the arrows between the folders
 	@$(BIN)/ruff format --check $(CHECKED)

@@ -121,7 +121,7 @@ def serve_scenario(args: argparse.Namespace) -> int:
 
     console = Console(quiet=args.quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     teller = _Teller(console)
-    serve(_options(args), teller.started, teller.slot)
+    serve(_options(args), teller.started, teller.slot, teller.over)
     console.print("stopped; go on with the same command", markup=False)
     return 0
 
@@ -171,6 +171,11 @@ class _Teller:
             print(f"  admin key     {service.first_key}  (told once; also in {service.key_file})", flush=True)  # noqa: T201
         if service.computed_again:
             say(f"  {service.computed_again} slots of the plant computed again", style="dim", markup=False)
+        sys.stdout.flush()
+
+    def over(self) -> None:
+        """The scenario has no more slots."""
+        self._console.print("the scenario is over; the API stays until you stop it (Ctrl-C)", markup=False)
         sys.stdout.flush()
 
     def slot(self, report: SlotReport) -> None:

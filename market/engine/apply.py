@@ -1,6 +1,7 @@
 """From one state to the next: what each fact changes, and what it has to tell. Live and in a replay alike.
 
-A part that is None is of a member whose key was destroyed: what it said is gone, and the state does without.
+What a fact changes stands in the ``applying_`` modules, one for each of the ``facts_`` modules. A part that is None is
+of a member whose key was destroyed: what it said is gone, and the state does without.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ from market.engine import applying_grid, applying_members, applying_meters, appl
 from market.engine import facts as f
 from market.engine.applying import Effects, Handler, Parts
 from market.engine.config import EngineConfig
-from market.engine.state import (
-    Market,
-    State,
-)
+from market.engine.state import Market, State
 
 
 def _nothing(a: Effects, fact: f.Fact, parts: Parts) -> None:
@@ -54,6 +52,3 @@ def first_state(config: EngineConfig) -> State:
     for market in config.markets:
         state.markets[market.market_id] = Market(market, 0)
     return state
-
-
-__all__ = ["Applier", "Parts", "first_state"]

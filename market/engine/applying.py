@@ -9,18 +9,11 @@ from core.errors import JournalError
 from market.engine import facts as f
 from market.engine.caches import Caches
 from market.engine.publication import Publication
-from market.engine.state import (
-    N_KINDS,
-    OPEN,
-    ORDER_STATUSES,
-    Answer,
-    LiveOrder,
-    SlotBook,
-    State,
-)
+from market.engine.state import N_KINDS, OPEN, ORDER_STATUSES, Answer, LiveOrder, SlotBook, State
 from market.session import Event, Session
 
 Parts = Mapping[int, f.Part | None]
+"""Personal parts of a fact by member; None where the member's key was destroyed."""
 
 
 class Effects:
@@ -84,3 +77,4 @@ class Effects:
 
 
 Handler = Callable[[Effects, Any, Parts], None]
+"""Changes the state by one fact and its parts."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from market.engine import facts as f
 from market.engine.applying import Effects, Handler, Parts
-from market.engine.state import (
-    Envelope,
-    EnvelopePublication,
-)
+from market.engine.state import Envelope, EnvelopePublication
 
 
 def _envelopes(a: Effects, fact: f.EnvelopesPublished, parts: Parts) -> None:

@@ -16,7 +16,6 @@ from market.engine.state import (
     MeterReading,
     SettledVersion,
     Settlement,
-    State,
 )
 from market.session import Event
 
@@ -70,7 +69,7 @@ def _settled(a: Effects, fact: f.Settled, parts: Parts) -> None:
     rest = [-sum(row) - sum(s.posted_u[k] for s in members.values()) for k, row in enumerate(fact.accounts_u)]
     if any(rest) and not gone:
         raise JournalError(f"settles slot {fact.slot} with accounts that do not balance", seq=a.seq)
-    _post_version(state, members, fact.accounts_u, before)
+    _post_version(a, members, fact.accounts_u, before)
     for kind, amount in enumerate(rest):
         a.post(GONE, kind, amount - (before.gone_u[kind] if before is not None else 0))
     version = SettledVersion(
@@ -96,7 +95,7 @@ def _settled(a: Effects, fact: f.Settled, parts: Parts) -> None:
 
 
 def _post_version(
-    state: State, members: dict[int, Settlement], accounts_u: tuple[tuple[int, ...], ...], before: SettledVersion | None
+    a: Effects, members: dict[int, Settlement], accounts_u: tuple[tuple[int, ...], ...], before: SettledVersion | None
 ) -> None:
     for kind, row in enumerate(accounts_u):
         old = before.accounts_u[kind] if before is not None else (0, 0, 0, 0)

@@ -135,6 +135,7 @@ def _cancelled(a: Effects, fact: f.Cancelled, parts: Parts) -> None:
 
 
 def cancel_one(a: Effects, market: str, book: SlotBook, order: LiveOrder) -> None:
+    """Withdraw an open order; its member is not told of it."""
     if market in a.caches.continuous and not book.erased:
         live = a.caches.order_book(market, book)
         book.events.append((order.order, -1))

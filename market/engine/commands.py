@@ -336,6 +336,17 @@ class AnswerEnvelope:
 
 
 @dataclass(frozen=True, slots=True)
+class TieTime:
+    """Note how engine time hangs on the wall clock from now on: at ``wall_us`` it is ``engine_us``, and runs
+    ``factor_ppm`` / 1e6 as fast. Whoever drives the clock sends it when it starts.
+    """
+
+    wall_us: int
+    engine_us: int
+    factor_ppm: int
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """Note an operator's act in the audit log."""
 
@@ -347,7 +358,8 @@ class Act:
 Command = (
     EnterOrders | EnterMany | AmendOrder | CancelOrders | Join | Leave | SetTerms | AgreeStanding | EndStanding
     | Measure | MeasureNetwork | AnnouncePlans | Tick | Suspend | Resume | VoidSlot | OpenDispute | DecideDispute
-    | DeclareDefault | WriteOff | Reinstate | Erase | PublishEnvelopes | SetEnvelopeDefault | AnswerEnvelope | Act
+    | DeclareDefault | WriteOff | Reinstate | Erase | PublishEnvelopes | SetEnvelopeDefault | AnswerEnvelope | TieTime
+    | Act
 )  # fmt: skip
 """Anything the engine's writer takes."""
 

@@ -10,10 +10,10 @@ good, since nobody knows what reached the disk; a new one starts from the journa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from core.errors import JournalError, MarketError, PeerwattError
 from market.engine import facts as f
@@ -23,6 +23,7 @@ from market.engine.commands import Command, Done, Join, Refused, Reply, Tick
 from market.engine.config import EngineConfig
 from market.engine.facts import SlotPrices
 from market.engine.looking import depth
+from market.engine.ports import Clock, Forget, Held, Limits, Overloaded, Sink, Watcher
 from market.engine.publication import Publication
 from market.engine.recovery import drafted, recover, save_snapshot
 from market.engine.running import HANDLERS, join_fault
@@ -32,69 +33,14 @@ from market.engine.turn import Decided, Turn
 from market.journal.protocol import Head, Journal, Record, chained
 from market.journal.vault import Vault
 
+__all__ = ["Clock", "Engine", "Limits", "Overloaded", "Watcher"]
+
 T = TypeVar("T")
-Sink = Callable[[Publication], None]
-Held = Callable[[], frozenset[tuple[str, int]]]
-Forget = Callable[[int, str], Awaitable[None]]
 
 _NO_GATES: frozenset[tuple[str, int]] = frozenset()
 _BOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 0.25
 _SHORTEST_WAIT_S = 0.001
-
-
-class Clock(Protocol):
-    """Engine time [microseconds since 1970, UTC]; ``wall_s`` says how long a stretch of it takes."""
-
-    def __call__(self) -> int:
-        """Engine time now."""
-
-    def wall_s(self, engine_us: int) -> float:
-        """Seconds of the wall clock that ``engine_us`` take."""
-
-
-class Watcher(Protocol):
-    """Told how the engine is doing, for metrics; must be quick."""
-
-    def command(self, kind: str, outcome: str) -> None:
-        """A command was answered: ``done``, ``repeated``, or a refusal's code."""
-
-    def group(self, commands: int, records: int) -> None:
-        """A group is about to be made durable."""
-
-    def committed(self) -> None:
-        """And is durable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of the engine.
-
-    Parameters
-    ----------
-    queue
-        Commands that may wait; beyond it they are refused.
-    group
-        Most commands in one append.
-    snapshot_records
-        Records after which a snapshot is taken; 0 = never.
-    retry_after_s
-        What a refused client is told to wait.
-    """
-
-    queue: int = 4096
-    group: int = 512
-    snapshot_records: int = 100_000
-    retry_after_s: int = 1
-
-
-class Overloaded(PeerwattError):  # noqa: N818 - it is no error of ours
-    """More commands wait than the engine takes. ``retry_after_s`` says when to come again."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__("more requests are waiting than can be served", remedy=f"come again in {retry_after_s} s")
-
 
 @dataclass(slots=True)
 class _Waiting:

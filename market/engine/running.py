@@ -354,6 +354,13 @@ def _answer_envelope(turn: Turn, command: c.AnswerEnvelope) -> Reply:
     return turn.done()
 
 
+def _tie_time(turn: Turn, command: c.TieTime) -> Reply:
+    if command.factor_ppm <= 0:
+        return Refused("bad_value", "factor_ppm")
+    turn.do(f.Anchored(command.wall_us, command.engine_us, command.factor_ppm))
+    return turn.done()
+
+
 def _act(turn: Turn, command: c.Act) -> Reply:
     turn.do(f.Acted(command.by, command.action, dict(command.detail)))
     return turn.done()
@@ -371,6 +378,6 @@ HANDLERS: dict[type, Callable[[Turn, Any], Done | Refused]] = {
     c.AnnouncePlans: _announce, c.Tick: _tick, c.Suspend: _suspend, c.Resume: _resume, c.VoidSlot: _void,
     c.OpenDispute: _open_dispute, c.DecideDispute: _decide_dispute, c.DeclareDefault: _declare_default,
     c.WriteOff: _write_off, c.Reinstate: _reinstate, c.PublishEnvelopes: _publish_envelopes,
-    c.SetEnvelopeDefault: _envelope_default, c.AnswerEnvelope: _answer_envelope, c.Act: _act,
+    c.SetEnvelopeDefault: _envelope_default, c.AnswerEnvelope: _answer_envelope, c.TieTime: _tie_time, c.Act: _act,
 }  # fmt: skip
 """What carries out each command."""

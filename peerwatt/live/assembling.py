@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from peerwatt.system import System
 
 
+LATE_S = 0.1
+"""A gate that closes later than this counts as late [s of the wall clock]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the application stands on."""
@@ -57,7 +61,7 @@ def make_app(
         present=WireForm(names, engine.participant_of),
     )
     engine.subscribe(hub.publish)
-    metrics.follow(engine, parts.clock)
+    metrics.follow(engine, parts.clock, late_s=LATE_S / parts.clock.wall_s(1_000_000))
     metrics.watch_engine(lambda: engine.waiting, lambda: engine.head.seq, lambda: float("nan"))
     metrics.watch_stream(hub.counts)
     service = Service(

@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from core import PeerwattError
-
 from market.engine.recovery import fact_of
 from peerwatt.history import History
 

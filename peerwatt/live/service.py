@@ -12,12 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from core import PeerwattError, ServiceError
-from market.engine.commands import Act
 from peerwatt.clocks import EngineClock, utc_now, utc_now_us
-from peerwatt.live.anchor import AnchorFile, first_anchor, next_anchor
+from peerwatt.live.anchor import first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
@@ -44,16 +41,20 @@ if TYPE_CHECKING:
     from peerwatt.system import System
 
 PLANT_FILE = "plant.npz"
-ANCHOR_FILE = "anchor.json"
 HISTORY_FOLDER = "history"
 HOUSEKEEPING_S = 5.0
 _BROKER_END_S = 3.0
 
 
-def serve(options: Options, started: Callable[[Started], None], on_slot: Callable[[SlotReport], None]) -> None:
+def serve(
+    options: Options,
+    started: Callable[[Started], None],
+    on_slot: Callable[[SlotReport], None],
+    over: Callable[[], None],
+) -> None:
     """Serve until the slots are over, or SIGINT or SIGTERM comes; when this returns everything is durable and closed.
 
-    After a scenario's end the API stays, until somebody says stop.
+    After a scenario's end, which ``over`` is told of, the API stays until somebody says stop.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def serve(options: Options, started: Callable[[Started], None], on_slot: Callabl
     """
     loaded, system = _prepared(options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_Service(options, loaded, system).run(started, on_slot))
+        runner.run(_Service(options, loaded, system, over).run(started, on_slot))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -93,8 +94,9 @@ def _prepared(options: Options) -> tuple[LoadedScenario, System]:
 class _Service:
     """One life of the service."""
 
-    def __init__(self, options: Options, loaded: LoadedScenario, system: System) -> None:
+    def __init__(self, options: Options, loaded: LoadedScenario, system: System, over: Callable[[], None]) -> None:
         self.options = options
+        self.over = over
         self.system = system
         self.config = engine_config(loaded, system)
         self.stop = asyncio.Event()
@@ -151,10 +153,11 @@ class _Service:
         driving = asyncio.create_task(driver.run(self.stop, self.options.slots))
         try:
             await asyncio.wait({driving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            if driving.done() and self.options.slots is None and not driving.exception():
-                await asyncio.wait(
-                    {asyncio.ensure_future(self.stop.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED
-                )
+            if driving.done() and not driving.exception() and not self.stop.is_set() and self.options.slots is None:
+                self.over()
+                ending = asyncio.create_task(self.stop.wait())
+                await asyncio.wait({ending, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                ending.cancel()
             for task in (driving, *tasks):
                 if task.done():
                     task.result()
@@ -259,17 +262,14 @@ class _Service:
 
     async def _anchor(self, engine: Engine, clock: EngineClock) -> None:
         """Let engine time run, and write down how it hangs on the wall clock."""
-        file = AnchorFile(self.options.data / ANCHOR_FILE)
-        at_us = await engine.read(lambda state: state.at_us)
-        last = file.load()
-        fresh = await engine.read(lambda state: not any(m.next_slot for m in state.markets.values()))
-        if fresh and last is None:
-            anchor = first_anchor(self.config, utc_now_us(), self.options.factor_ppm)
+        last, at_us = await engine.read(lambda state: (state.anchor, state.at_us))
+        factor_ppm = self.options.factor_ppm
+        if last is None:
+            tie = first_anchor(self.config, utc_now_us(), factor_ppm)
         else:
-            anchor = next_anchor(last, at_us, utc_now_us(), self.options.factor_ppm)
-        file.save(anchor)
-        clock.start(max(anchor.engine_us, clock()))
-        await engine.submit(Act(by="serve", action="anchored", detail=msgspec.to_builtins(anchor)))
+            tie = next_anchor(last, at_us, utc_now_us(), factor_ppm)
+        clock.start(max(tie.engine_us, clock()))
+        await engine.submit(tie)
 
     def _started(self, security: Security, base: str, again: int) -> Started:
         static, options, config = self.system.static, self.options, self.config

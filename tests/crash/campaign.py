@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,7 +200,11 @@ class Campaign:
                 await asyncio.sleep(0.5)
                 for one in (*clients, operator):
                     one.stopped = True
-                await asyncio.wait_for(asyncio.gather(*tasks), 60.0)
+                all_done = asyncio.gather(*tasks)
+                try:
+                    await asyncio.wait_for(all_done, 60.0)
+                except TimeoutError as error:
+                    raise AssertionError(f"clients wait for the service:\n{self._said()}") from error
             finally:
                 for task in tasks:
                     task.cancel()
@@ -240,7 +245,11 @@ class Campaign:
         spec = _replace(self._spec, die_at=ending.die_at)
         is_up = await self._service.start(spec, self._stage.environment(ending))
         if not is_up and ending.how != "own":
-            raise AssertionError(f"the service does not start:\n{self._log.read_text()[-4000:]}")
+            raise AssertionError(f"the service does not start:\n{self._said()}")
+
+    def _said(self) -> str:
+        """The end of what the service wrote on its standard error."""
+        return self._log.read_text(errors="replace")[-4000:]
 
     async def _live(self, ending: Ending) -> None:
         """One life, from the start to the end of it."""
@@ -258,6 +267,8 @@ class Campaign:
                 raise AssertionError("the service lives on without its database")
         else:
             await self._service.kill()
+            if ending.how == "kill" and self._service.exit_codes[-1] != -signal.SIGKILL:
+                figures.memory.wrong.append(f"the service died before it was killed: {self._said()}")
             lost = await self._stage.crash(ending, self._chance)
             if lost is not None:
                 figures.bytes_lost += lost.n_bytes

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_PLACES = ("/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt/postgresql")
+_PLACES = ("/usr/lib/postgresql", "/usr/pgsql")
 _OLDEST = 15
 
 

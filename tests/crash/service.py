@@ -89,7 +89,7 @@ class PipeService:
     async def send(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to a request; `GoneError` if the service dies first."""
         process = self._process
-        if not self.up.is_set() or process is None or process.stdin is None:
+        if not self.up.is_set() or process is None or process.stdin is None or process.stdin.is_closing():
             raise GoneError
         number = next(self._numbers)
         self._waiting[number] = waiting = asyncio.get_running_loop().create_future()

@@ -9,9 +9,22 @@ import tomllib
 
 from tests.repo.files import PACKAGES, ROOT, name_of, package_files, tree
 
-DISTRIBUTION = {"yaml": "pyyaml", "power_grid_model": "power-grid-model", "pydantic_core": "pydantic"}
+DISTRIBUTION = {
+    "httpx_sse": "httpx-sse",
+    "jwt": "pyjwt",
+    "paho": "paho-mqtt",
+    "power_grid_model": "power-grid-model",
+    "prometheus_client": "prometheus-client",
+    "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
+}
 OPTIONAL = {"simbench"}
-NOT_IMPORTED = {"tzdata"}  # data that the standard library's zoneinfo looks for
+NOT_IMPORTED = {
+    "aiosqlite",  # SQLAlchemy loads it for sqlite+aiosqlite://
+    "fastapi-offline",  # its Swagger UI files are served; none of its code runs
+    "httptools",  # uvicorn loads it by name
+    "tzdata",  # data that the standard library's zoneinfo looks for
+}
 
 
 def _project() -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from tests.repo.files import ROOT, name_of, walk
 
 BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    ((?:make|peerwatt) .+)$", re.MULTILINE)
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 MAKE = re.compile(r"`make ([a-z-]+)`")
 TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
@@ -50,7 +51,7 @@ def test_commands_exist(document: object) -> None:
 def test_links_inside_the_repository_lead_somewhere(document: object) -> None:
     folder = document.parent  # type: ignore[attr-defined]
     text = document.read_text(encoding="utf-8")  # type: ignore[attr-defined]
-    inside = [target for target in LINK.findall(text) if "://" not in target and not target.startswith("mailto:")]
+    inside = [target for target in LINK.findall(CODE.sub("", text)) if "://" not in target and not target.startswith("mailto:")]
     assert not [target for target in inside if not (folder / target).exists()]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from market.engine.config import EngineConfig, MarketConfig
-from market.engine.facts import Anchored
+from market.engine.state import Anchor
 from peerwatt.clocks import PPM, EngineClock, SteppedClock, utc_now, utc_now_us
-from peerwatt.live.anchor import AnchorFile, first_anchor, next_anchor
+from peerwatt.live.anchor import first_anchor, next_anchor
 
 START = 1_464_127_200_000_000
 SLOT = 900_000_000
@@ -32,18 +31,18 @@ def test_a_scenario_that_lies_ahead_is_waited_for_in_real_time_only() -> None:
 
 
 def test_in_real_time_downtime_passes() -> None:
-    last = Anchored(wall_us=0, engine_us=START, factor_ppm=PPM)
+    last = Anchor(wall_us=0, engine_us=START, factor_ppm=PPM)
     assert next_anchor(last, START + SLOT, 3 * HOUR, PPM).engine_us == START + 3 * HOUR
 
 
 def test_time_never_goes_back_behind_the_journal() -> None:
-    last = Anchored(wall_us=10 * HOUR, engine_us=START, factor_ppm=PPM)
+    last = Anchor(wall_us=10 * HOUR, engine_us=START, factor_ppm=PPM)
     # the wall clock was set back while the service was down
     assert next_anchor(last, START + SLOT, 2 * HOUR, PPM).engine_us == START + SLOT
 
 
 def test_at_other_speeds_time_stands_still_while_it_is_down() -> None:
-    last = Anchored(wall_us=0, engine_us=START, factor_ppm=60 * PPM)
+    last = Anchor(wall_us=0, engine_us=START, factor_ppm=60 * PPM)
     for factor in (60 * PPM, PPM):
         assert next_anchor(last, START + 2 * SLOT, 30 * HOUR, factor).engine_us == START + 2 * SLOT
     assert next_anchor(None, START + 2 * SLOT, 30 * HOUR, PPM).engine_us == START + 2 * SLOT
@@ -78,12 +77,3 @@ def test_the_stepped_clock_stands_still_until_somebody_waits() -> None:
 def test_the_wall_clock_is_utc() -> None:
     assert utc_now().utcoffset() is not None
     assert abs(utc_now().timestamp() * 1e6 - utc_now_us()) < 60e6
-
-
-def test_an_anchor_is_kept_and_a_damaged_one_is_none(tmp_path: Path) -> None:
-    file = AnchorFile(tmp_path / "anchor.json")
-    assert file.load() is None
-    file.save(Anchored(wall_us=1, engine_us=2, factor_ppm=3))
-    assert file.load() == Anchored(wall_us=1, engine_us=2, factor_ppm=3)
-    file.path.write_bytes(file.path.read_bytes()[:-3])
-    assert file.load() is None

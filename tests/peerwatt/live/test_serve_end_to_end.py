@@ -148,3 +148,15 @@ def test_a_service_of_some_slots_ends_by_itself(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE_S) == 0
         running.line("stopped; go on")
         assert len(running.gates()) == 2
+
+
+def test_after_the_scenarios_end_bills_can_still_be_read(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    hour = ("--set", "time.days=null", "--set", "time.end=2016-05-25T01:00")
+    with serving(data, "--speed", "36000", *hour) as running:
+        running.line("the scenario is over")
+        with client(running.url, (data / "admin.key").read_text().strip()) as admin:
+            statement = admin.get("participants/home-1/statement")
+            assert statement.status_code == 200 and len(running.gates()) == 4
+            assert len(admin.get("settlements").json()["items"]) == 4
+        assert running.end(signal.SIGTERM) == 0
