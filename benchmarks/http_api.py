@@ -86,7 +86,9 @@ def _load(pid: int, port: int, keys: list[str], connections: int, batch: int, ru
     }  # fmt: skip
     before_s = _cpu_s(pid)
     client = [sys.executable, "-m", "benchmarks.http_load"]
-    done = subprocess.run(client, input=json.dumps(job), stdout=subprocess.PIPE, cwd=ROOT, check=True, text=True, timeout=60)
+    done = subprocess.run(
+        client, input=json.dumps(job), stdout=subprocess.PIPE, cwd=ROOT, check=True, text=True, timeout=60
+    )
     cpu_s = (_cpu_s(pid) - before_s) * FOR_S / (FOR_S + WARM_S)
     found = json.loads(done.stdout)
     if set(found["statuses"]) != {"200" if batch else "201"}:

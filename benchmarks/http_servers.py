@@ -49,8 +49,6 @@ async def market(folder: Path) -> None:
     from market.engine.facts import SlotPrices
     from market.journal.opening import open_journal
     from peerwatt.api.app import create_app
-    from peerwatt.api.body_limit import BodyLimit
-    from peerwatt.api.headers import Shield
     from peerwatt.api.metrics import Metrics
     from peerwatt.api.rate_limit import RATES, Rate
     from peerwatt.api.security import Security
@@ -92,7 +90,7 @@ async def market(folder: Path) -> None:
         wall=utc_now_us,
         elapsed_s=Stopwatch().elapsed_s,
     )
-    await _serve(Shield(BodyLimit(create_app(service))), {"keys": keys})
+    await _serve(create_app(service, hosts=()), {"keys": keys})
     await engine.stop()
     await writer
     await security.close()

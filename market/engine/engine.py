@@ -116,7 +116,6 @@ class Engine:
             journal, vault, clock, applier, head, prices or (lambda slot: no_prices), wires, limits or Limits()
         )
         await engine._drop_strangers()
-        await engine._finish_erasures()
         return engine
 
     # --- what others use ----------------------------------------------------------------------------------------------
@@ -195,6 +194,7 @@ class Engine:
         self._hold = hold
         schedule = asyncio.create_task(self._keep_time())
         try:
+            await self._finish_erasures()  # here and not on opening: whoever has to forget too has said so by now
             await self._write()
         except BaseException as error:
             self._break(error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,7 +30,9 @@ from peerwatt.api import (
     stream_route,
 )
 from peerwatt.api.answers import problem_of
+from peerwatt.api.body_limit import BodyLimit
 from peerwatt.api.docs_page import docs_routes
+from peerwatt.api.headers import LOCAL_HOSTS, Shield
 from peerwatt.api.hot_orders import HotOrders
 from peerwatt.api.openapi import document
 from peerwatt.api.operation import API, Operation
@@ -66,14 +69,17 @@ OPERATIONS: tuple[Operation, ...] = tuple(operation for group in GROUPS for oper
 _STREAM = "/stream"
 
 
-def create_app(service: Service) -> App:
-    """The application, for any ASGI server; put ``Shield(BodyLimit(app), hosts=...)`` around it.
+def create_app(service: Service, *, hosts: Iterable[str] | None = None) -> App:
+    """The application, for any ASGI server.
 
     Parameters
     ----------
     service
         What it is made of; it stays the caller's, who also runs and closes it. From now on its registry and its
         stream forget members that the engine erases.
+    hosts
+        Names that the service goes by beside those of this machine, and the application is complete. None: put
+        ``Shield(BodyLimit(app), hosts=...)`` around it, which costs order entry some time.
     """
     version = software_version()
     app = FastAPI(title="peerwatt", version=version, openapi_url=None, docs_url=None, redoc_url=None)
@@ -86,7 +92,35 @@ def create_app(service: Service) -> App:
         app.add_exception_handler(kind, _answered)
     app.router.routes.extend(_routes(service, msgspec.json.encode(described)))
     service.engine.before_erase.append(service.forget)
-    return Stream(Measured(HotOrders(app, service, OPERATIONS), service), service)
+    inside: App = Stream(Measured(app, service), service)
+    if hosts is not None:
+        inside = Shield(BodyLimit(inside), hosts=hosts)
+    names = frozenset(name.lower().encode() for name in (*LOCAL_HOSTS, *(hosts or ())))
+    return HotOrders(inside, service, OPERATIONS, names, _strict_headers())
+
+
+def _strict_headers() -> dict[str, list[tuple[bytes, bytes]]]:
+    """What `Shield` adds to an answer of the API, by scheme: asked of itself, so that it cannot be something else."""
+
+    async def empty(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def never() -> MutableMapping[str, Any]:
+        raise AssertionError("nothing is read")
+
+    found: dict[str, list[tuple[bytes, bytes]]] = {}
+    for scheme in ("http", "https"):
+
+        async def keep(message: MutableMapping[str, Any], scheme: str = scheme) -> None:
+            found[scheme] = list(message["headers"])
+
+        scope = {
+            "type": "http", "method": "POST", "scheme": scheme, "path": f"{API}/markets", "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+        }  # fmt: skip
+        with suppress(StopIteration):
+            Shield(empty)(scope, never, keep).send(None)  # type: ignore[attr-defined]  # it never waits
+    return found
 
 
 async def _answered(_: Request, error: Exception) -> Response:

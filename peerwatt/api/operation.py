@@ -169,6 +169,8 @@ class Operation:
         Bytes of a request.
     group
         Rate limit it counts for, of `peerwatt.api.rate_limit.RATES`; None: ``read`` or ``write`` by its method.
+    cost
+        How many requests a body counts as.
     describe
         Parts of the document that are not made of the declaration: they replace what would be.
     other
@@ -195,6 +197,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     max_body: int = 64 << 10
     group: str | None = None
+    cost: Callable[[Any], int] = lambda body: 1  # noqa: ARG005
     describe: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ import msgspec
 from peerwatt.api.etag import not_modified
 from peerwatt.api.failures import failure
 from peerwatt.api.operation import Answer, Call, Operation, idempotency_key
+from peerwatt.api.principal import EXCHANGE
 from peerwatt.api.problems import Refusal, refuse, unreadable
 from peerwatt.wire.fields import In
 
@@ -100,11 +101,22 @@ async def serve(
         except GoneError:
             return
         body = raw if operation.body is bytes else _decoded(operation.body, raw)
+        if who is not None and (cost := operation.cost(body)) > 1:
+            _charge(service, operation, who, cost - 1, scope)
     key = None if name is None else idempotency_key(name, scope["method"], scope["path"], body)
     client = scope.get("client")
     call = Call(service, operation, who, path, query, body, key, headers, client[0] if client else "", scope)
     answer = await operation.handler(call)
     await _send(operation, answer, headers, send)
+
+
+def _charge(service: Service, operation: Operation, who: Principal, cost: int, scope: Scope) -> None:
+    """A long body counts as several requests; 429 if that is too much."""
+    standing = service.guard.limiter.take(operation.limit_group, who.client_id, cost)
+    if standing.retry_after_s is not None:
+        raise standing.refusal()
+    if (exchange := scope.get(EXCHANGE)) is not None:
+        exchange.standing = standing
 
 
 def _headers(scope: Scope) -> dict[str, str]:

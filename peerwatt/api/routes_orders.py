@@ -58,7 +58,7 @@ async def enter_order(call: Call) -> Answer:
 @routes.post(
     "/markets/{market}/orders:batch", "enterOrders", "Enter up to 1000 orders",
     scope=WRITE, group="orders", body=wire.BatchIn, answer=wire.BatchAck, keyed=True, problems=(403, 404, 409),
-    max_body=MAX_BATCH_BYTES,
+    max_body=MAX_BATCH_BYTES, cost=lambda body: -(-len(body.orders) // 100),
     description="Good orders are taken, others refused one by one; the taken ones are durable when it answers.",
 )  # fmt: skip
 async def enter_orders(call: Call) -> Answer:

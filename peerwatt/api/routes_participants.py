@@ -169,6 +169,7 @@ async def delete_key(call: Call) -> Answer:
     if client.role not in OF_PARTICIPANTS and who.role != "admin":
         raise refuse("forbidden", f"a key of the role {client.role} is an admin's to revoke")
     await clients.revoke_key(key.id)
+    call.service.hub.end(client.id)
     await submit(call, Act(who.client_id, "delete_key", {"key": key.id}))
     return Answer()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from core import PeerwattError
 from market.engine.recovery import fact_of
-from peerwatt.history import History
+from peerwatt.history import KINDS, History
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,8 @@ class HistoryKeeper:
         """
         async with self._busy:
             async for record in self._journal.read(self._taken, self._journal.head.seq):
-                self._writer.take(record.seq, record.draft.at_us, *fact_of(record, self._vault))
+                if record.draft.kind in KINDS:
+                    self._writer.take(record.seq, record.draft.at_us, *fact_of(record, self._vault))
                 self._taken = record.seq
             await self._writer.write_due(self._clock())
 

@@ -195,6 +195,7 @@ class _Service:
             private_key=options.tls_key,
             live_keys=security.authenticator.live_keys,
             behind_proxy=options.behind_proxy,
+            names=security.names,
         )
         listener = bound_socket(binding, options.port)
         stack.callback(listener.close)

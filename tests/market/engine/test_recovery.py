@@ -244,7 +244,14 @@ async def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start
     assert world.vault.participant_of(0) == "alice"
     await world.kill()
     await world.start()
-    assert world.vault.participant_of(0) is None
+    forgotten: list[str] = []
+
+    async def note(member: int, participant_id: str) -> None:
+        forgotten.append(participant_id)
+
+    world.engine.before_erase.append(note)
+    await world.do(Tick())
+    assert world.vault.participant_of(0) is None and forgotten == ["alice"]
     await world.stop()
 
 

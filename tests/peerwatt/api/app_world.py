@@ -32,8 +32,6 @@ from market.engine.facts import SlotPrices
 from market.journal.memory import MemoryJournal, MemoryVault
 from peerwatt import wire
 from peerwatt.api.app import create_app
-from peerwatt.api.body_limit import BodyLimit
-from peerwatt.api.headers import Shield
 from peerwatt.api.metrics import Metrics
 from peerwatt.api.paging import Pager
 from peerwatt.api.principal import Authenticator, Guard
@@ -164,7 +162,7 @@ async def world(
         network=NETWORK,
         stream_valid_s=stream_valid_s,
     )
-    made = World(Shield(BodyLimit(create_app(service))), service, engine, registry, now_us)
+    made = World(create_app(service, hosts=()), service, engine, registry, now_us)
     await _fill(made, history=history)
     try:
         yield made

@@ -119,7 +119,9 @@ async def test_a_new_member_gets_a_key_that_works_until_it_is_revoked(made: Worl
     joined = await call(made, "operator", "POST", "/participants", new)
     assert (joined.status_code, joined.json()["state"]) == (201, "active")
     assert (await call(made, "operator", "POST", "/participants", new)).status_code == 409
-    assert (await call(made, "operator", "POST", "/participants", {"participant": "h", "contract": 7})).status_code == 422
+    assert (
+        await call(made, "operator", "POST", "/participants", {"participant": "h", "contract": 7})
+    ).status_code == 422
     made_key = await call(made, "operator", "POST", "/participants/house-77/keys", {"label": "phone"})
     key = made_key.json()
     assert made_key.status_code == 201

@@ -124,9 +124,7 @@ async def test_an_error_nobody_thought_of_tells_nothing_of_the_inside(made: Worl
 
     object.__setattr__(made.service, "clock", fail)
     async with made.client("admin") as client:
-        answer = await client.post(
-            "/market:suspend", json={"reason": "x", "expires_at": "2026-06-01T12:00:00Z"}
-        )
+        answer = await client.post("/market:suspend", json={"reason": "x", "expires_at": "2026-06-01T12:00:00Z"})
     assert code_of(answer) == (500, "internal_error")
     assert "secret" not in answer.text
 
