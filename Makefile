@@ -32,7 +32,7 @@ test-all: $(VENV)/.installed  ## every test
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 SOAK ?=
-soak: $(VENV)/.installed  ## kill markets under load for an hour or so, and hold their journals to what was promised
+soak: $(VENV)/.installed  ## the long crash campaign: markets killed under load, their power lost (SOAK="--kills 500")
 	@$(BIN)/python -m tests.crash.soak $(SOAK)
 
 check: $(VENV)/.installed  ## formatting, lint, types and the arrows between the folders

@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 WARM_S, FOR_S = 1.0, 4.0
 BATCH = 100
+SLOTS = 6
+"""Slots that orders are spread over; they are open all the time."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -68,21 +70,25 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def _order() -> dict[str, Any]:
-    slot = datetime.fromtimestamp(START_US / 1e6, UTC) + timedelta(seconds=SLOT_S)
+def _order(slot_number: int) -> dict[str, Any]:
+    slot = datetime.fromtimestamp(START_US / 1e6, UTC) + timedelta(seconds=slot_number * SLOT_S)
     return {"slot": slot.strftime("%Y-%m-%dT%H:%M:%SZ"), "side": "buy", "e_wh": 500, "price_u": 150_000}
 
 
 def _load(pid: int, port: int, keys: list[str], connections: int, batch: int, run: int) -> Measured:
     path = "/api/v1/markets/spot/orders" + (":batch" if batch else "")
-    body = json.dumps({"orders": [_order()] * batch} if batch else _order())
+    bodies = [
+        json.dumps({"orders": [_order(1 + i % SLOTS)] * batch} if batch else _order(1 + i % SLOTS))
+        for i in range(connections)
+    ]
     heads = [
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {keys[i % len(keys)]}\r\nIdempotency-Key: KEY\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(bodies[i])}\r\n\r\n"
         for i in range(connections)
     ]
     job = {
-        "host": "127.0.0.1", "port": port, "heads": heads, "body": body, "warm_s": WARM_S, "for_s": FOR_S, "run": run,
+        "host": "127.0.0.1", "port": port, "heads": heads, "bodies": bodies,
+        "warm_s": WARM_S, "for_s": FOR_S, "run": run,
     }  # fmt: skip
     before_s = _cpu_s(pid)
     client = [sys.executable, "-m", "benchmarks.http_load"]
@@ -122,7 +128,7 @@ def _words(found: dict[str, Measured]) -> str:
 
 
 def single_orders(folder: Path, connections: int = 32) -> Outcome:
-    """Single durable orders with authentication, rate limit, idempotency and strict headers, over the prototype's rate."""
+    """Single durable orders, with authentication, rate limit, idempotency and strict headers."""
     found = _compared(folder, connections, 0)
     ratio = found["market"].rate / found["prototype"].rate
     return Outcome(

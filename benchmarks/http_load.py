@@ -25,11 +25,11 @@ class Tally:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``bodies`` hold ``%d`` where each request has its number."""
+    """One connection. Its head holds ``KEY`` where each request has a key of its own."""
 
     def __init__(self, job: dict[str, Any], number: int, tally: Tally, ends_s: list[float]) -> None:
         self._head = job["heads"][number]
-        self._body = job["body"].encode()
+        self._body = job["bodies"][number].encode()
         self._tally = tally
         self._ends_s = ends_s
         self._number = number
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
 
 
 async def load(job: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a job: host, port, heads by connection, body, warm_s, for_s, run."""
+    """Carry out a job: host, port, heads and bodies by connection, warm_s, for_s, run."""
     loop = asyncio.get_running_loop()
     tally = Tally()
     begin_s = time.perf_counter() + job["warm_s"]
@@ -110,7 +110,7 @@ def main() -> None:
 
     job = json.load(sys.stdin)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(load(job))))  # noqa: T201
+        print(json.dumps(runner.run(load(job))))
 
 
 if __name__ == "__main__":

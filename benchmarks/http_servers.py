@@ -32,10 +32,10 @@ async def _serve(app: Any, told: dict[str, Any]) -> None:
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  (uvicorn tells by a flag)
         await asyncio.sleep(0.01)
     told["port"] = server.servers[0].sockets[0].getsockname()[1]
-    print(json.dumps(told), flush=True)  # noqa: T201
+    print(json.dumps(told), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.should_exit = True
     await task
@@ -97,7 +97,7 @@ async def market(folder: Path) -> None:
     await journal.close()
 
 
-async def _no_snapshot(view: object) -> tuple[dict[str, Any], int]:  # noqa: ARG001
+async def _no_snapshot(view: object) -> tuple[dict[str, Any], int]:
     return {}, 0
 
 

@@ -278,6 +278,11 @@ class EngineClock:
             return self._engine_us
         return self._engine_us + (time.monotonic_ns() - self._origin_ns) * self._factor_ppm // (1000 * PPM)
 
+    @property
+    def speed(self) -> float:
+        """Engine seconds per second of the wall clock, once it has started."""
+        return self._factor_ppm / PPM
+
     def wall_s(self, engine_us: int) -> float:
         """How many seconds of the wall clock ``engine_us`` of engine time take."""
         return engine_us / US_PER_S * PPM / self._factor_ppm

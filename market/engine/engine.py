@@ -42,6 +42,7 @@ _BOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 0.25
 _SHORTEST_WAIT_S = 0.001
 
+
 @dataclass(slots=True)
 class _Waiting:
     command: Command

@@ -1,4 +1,4 @@
-"""What the engine and its surroundings are to each other: clock, watcher, listeners, bounds, and refusal at the door."""
+"""What the engine and its surroundings are to each other: clock, watcher, listeners, bounds, refusal at the door."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from core.errors import JournalError, MarketError
 from market.engine.engine import Overloaded
 from peerwatt.api import (
     routes_audit,
+    routes_clients,
     routes_contracts,
     routes_envelopes,
     routes_health,
@@ -60,6 +61,7 @@ GROUPS = (
     routes_network.routes,
     routes_envelopes.routes,
     routes_participants.routes,
+    routes_clients.routes,
     routes_personal.routes,
     routes_audit.routes,
 )
@@ -119,7 +121,7 @@ def _strict_headers() -> dict[str, list[tuple[bytes, bytes]]]:
             "headers": [(b"host", b"localhost")],
         }  # fmt: skip
         with suppress(StopIteration):
-            Shield(empty)(scope, never, keep).send(None)  # type: ignore[attr-defined]  # it never waits
+            Shield(empty)(scope, never, keep).send(None)  # it never waits
     return found
 
 

@@ -24,7 +24,6 @@ from peerwatt.api.problems import MEDIA_TYPE, Refusal, problem_bytes, unexpected
 
 if TYPE_CHECKING:
     from peerwatt.api.principal import Principal
-    from peerwatt.api.rate_limit import Standing
     from peerwatt.api.service import Service
     from peerwatt.wire.service import Problem
 
@@ -118,13 +117,13 @@ class HotOrders:
                 known = self._known(place[0], scope)
                 if known is not None:
                     raw, first = _first(receive)
-                    if raw is not None and await self._serve(place, known, raw, scope, send, start_s):
+                    if raw is not None and await self._serve(place, *known, raw, scope, send, start_s):
                         return
                     receive = _again(first, receive)
         await self._app(scope, receive, send)
 
-    def _known(self, route: _Route, scope: Scope) -> tuple[Principal, str, Standing] | None:
-        """Who asks, its idempotency key and its rate limit; None if anything about the headers is out of the way."""
+    def _known(self, route: _Route, scope: Scope) -> tuple[Principal, str] | None:
+        """Who asks, and its idempotency key; None if anything about the headers is out of the way."""
         authorization = api_key = key = host = kind = length = None
         seen = 0
         for name, value in scope["headers"]:
@@ -155,33 +154,32 @@ class HotOrders:
         who = self._authenticate(authorization, api_key)
         if isinstance(who, Refusal) or route.scope not in who.scopes:
             return None
-        standing = self._take(route.group, who.client_id)
-        return None if standing.retry_after_s is not None else (who, key.decode(), standing)
+        return who, key.decode()
 
     async def _serve(
         self,
         place: tuple[_Route, str],
-        known: tuple[Principal, str, Standing],
+        who: Principal,
+        name: str,
         raw: bytes,
         scope: Scope,
         send: Send,
         start_s: float,
     ) -> bool:
         """Enter what stands in the body and answer; False if it is of no use here."""
-        (route, market), (who, name, standing) = place, known
+        route, market = place
         try:
             body = route.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        if (cost := route.cost(body)) > 1:
-            standing = self._take(route.group, who.client_id, cost - 1)
+        standing = self._take(route.group, who.client_id, route.cost(body))
         headers = list(self._strict[scope["scheme"]])
         try:
             if standing.retry_after_s is not None:
                 raise standing.refusal()
             key = idempotency_key(name, "POST", scope["path"], body)
             ack, repeated = await route.enter(self._service, who, market, body, key)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (answered, and logged if nobody thought of it)
             refusal = problem_of(error) or unexpected(error, "POST", scope["path"])
             status, content, kind = _problem(refusal, headers)
         else:
@@ -214,8 +212,8 @@ class _Ready:
         self._message = message
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        yield from ()  # which makes it a generator
         return self._message
-        yield  # what makes it a generator
 
 
 class _Begun:

@@ -54,6 +54,7 @@ _PATH_SCHEMAS: Mapping[str, tuple[Any, str]] = {
     "market": (wire.Market, "spot"),
     "slot": (wire.Slot, "2016-06-01T12:00:00Z"),
     "participant": (wire.Participant, "house-07"),
+    "client": (wire.ClientId, "grid-desk"),
     "order_id": (wire.OrderId, "10482"),
     "contract": (str, "12"),
     "dispute": (str, "3"),

@@ -197,7 +197,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     max_body: int = 64 << 10
     group: str | None = None
-    cost: Callable[[Any], int] = lambda body: 1  # noqa: ARG005
+    cost: Callable[[Any], int] = lambda body: 1
     describe: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -209,7 +209,7 @@ class Operation:
     @property
     def statuses(self) -> tuple[int, ...]:
         """Every status of a refusal that it can answer with, rising."""
-        found = {*self.problems, 422, 503}
+        found = {*self.problems, 414, 422, 503}
         if self.scope is not None:
             found |= {400, 401, 403, 429}
         if self.keyed:

@@ -28,6 +28,7 @@ SCOPES: Mapping[str, str] = MappingProxyType({
     "stream:read": "the live stream",
     "audit:read": "the audit log and its head",
     "participants:admin": "participants, keys and roles",
+    "clients:admin": "clients of every role, their keys and secrets",
     "personal:read": "everything the service keeps of a person, and who looked at it",
     "personal:erase": "erase a person",
     "metrics:read": "the service's own figures",

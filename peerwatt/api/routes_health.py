@@ -14,7 +14,6 @@ from peerwatt.api.problems import Refusal, refuse
 from peerwatt.wire.times import time_text
 
 routes = Group("Service")
-_PPM = 1_000_000
 
 
 @routes.get("/healthz", "getHealth", "Whether the service runs", answer=wire.HealthOut)
@@ -47,9 +46,7 @@ def software_version() -> str:
 async def get_time(call: Call) -> Answer:
     """It may run faster than the wall clock."""
     service = call.service
-    anchor = await service.engine.read(lambda state: state.anchor)
-    speed = 1.0 if anchor is None else anchor.factor_ppm / _PPM
-    return Answer(wire.TimeOut(time_text(service.clock()), speed, time_text(service.wall())))
+    return Answer(wire.TimeOut(time_text(service.clock()), service.speed, time_text(service.wall())))
 
 
 _METRICS = {"security": [{}, {"apiKey": []}, {"bearer": []}, {"oauth2": ["metrics:read"]}]}

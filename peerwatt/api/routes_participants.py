@@ -108,7 +108,8 @@ async def remove_participant(call: Call) -> Answer:
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def _key_out(key: ApiKey, role: str, participants: list[str], text: str | None = None) -> wire.KeyOut:
+def key_out(key: ApiKey, role: str, participants: list[str], text: str | None = None) -> wire.KeyOut:
+    """A key on the wire; ``text`` only in the answer that makes it."""
     return wire.KeyOut(
         key_id=key.id,
         role=role,
@@ -118,6 +119,13 @@ def _key_out(key: ApiKey, role: str, participants: list[str], text: str | None =
         expires_at=None if key.expires is None else at_text(key.expires),
         key=text,
     )
+
+
+def expiry(body: wire.KeyIn | wire.ClientKeyIn) -> datetime | None:
+    """When a new key ends; None: when it is deleted."""
+    if body.expires_at is None:
+        return None
+    return _EPOCH + timedelta(microseconds=moment_us(body.expires_at, "expires_at"))
 
 
 @routes.get(
@@ -130,7 +138,7 @@ async def list_keys(call: Call) -> Answer:
     await personal_member(call, participant)
     acting = {client.id: client for client in await clients.find(participant=participant)}
     live = [key for key in await clients.keys(participant=participant) if key.revoked is None]
-    out = [_key_out(key, acting[key.client].role, sorted(acting[key.client].participants)) for key in live]
+    out = [key_out(key, acting[key.client].role, sorted(acting[key.client].participants)) for key in live]
     return Answer(Listing[wire.KeyOut](call).page(numbered(out)))
 
 
@@ -145,14 +153,12 @@ async def add_key(call: Call) -> Answer:
     member = member_number(service, who, participant)
     if body.role not in OF_PARTICIPANTS:
         raise failure(422, "bad_role", "Keys of a participant act for it", f"{body.role} acts for nobody by name")
-    expires = None
-    if body.expires_at is not None:
-        expires = _EPOCH + timedelta(microseconds=moment_us(body.expires_at, "expires_at"))
+    expires = expiry(body)
     client = await service.registry.clients.client_for(participant, body.role)
     made = await service.registry.clients.add_key(client.id, label=body.label, expires=expires)
     await submit(call, Act(who.client_id, "add_key", {"member": member, "key": made.key.id, "role": body.role}))
     await note_access(call, [participant], 201)
-    return Answer(_key_out(made.key, body.role, [participant], made.text))
+    return Answer(key_out(made.key, body.role, [participant], made.text))
 
 
 @routes.delete("/keys/{key}", "deleteKey", "Revoke a key", scope=ADMIN, status=204, problems=(403, 404, 409))

@@ -89,6 +89,8 @@ class Service:
         The live stream, and the figures for Prometheus.
     clock
         Engine time [microseconds since 1970, UTC].
+    speed
+        Engine seconds per second of the wall clock.
     wall, elapsed_s
         The wall clock likewise, and a monotonic one [s].
     currency
@@ -116,6 +118,7 @@ class Service:
     clock: Callable[[], int]
     wall: Callable[[], int]
     elapsed_s: Callable[[], float]
+    speed: float = 1.0
     currency: str = "EUR"
     network: wire.NetworkOut | None = None
     history: HistoryPort | None = None

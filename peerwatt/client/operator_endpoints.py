@@ -31,7 +31,20 @@ from peerwatt.wire.network import (
     ReceiptIn,
     ReceiptOut,
 )
-from peerwatt.wire.service import AuditHeadOut, AuditRecordOut, KeyIn, KeyOut, ParticipantIn, ParticipantOut, RoleOut
+from peerwatt.wire.service import (
+    AuditHeadOut,
+    AuditRecordOut,
+    ClientIn,
+    ClientKeyIn,
+    ClientOut,
+    ClientParticipantsIn,
+    ClientSecretOut,
+    KeyIn,
+    KeyOut,
+    ParticipantIn,
+    ParticipantOut,
+    RoleOut,
+)
 
 
 class OperatorEndpoints:
@@ -139,6 +152,51 @@ class OperatorEndpoints:
     def roles(self, *, limit: int | None = None) -> Call[Page[RoleOut]]:
         """Roles and what they may do."""
         return Call("GET", "roles", answer(Page[RoleOut]), params=query(limit=limit))
+
+    # --- clients ----------------------------------------------------------------------------------------------------
+
+    @listing
+    def clients(self, *, limit: int | None = None) -> Call[Page[ClientOut]]:
+        """All clients, also revoked ones."""
+        return Call("GET", "clients", answer(Page[ClientOut]), params=query(limit=limit))
+
+    @endpoint
+    def add_client(self, client: ClientIn) -> Call[ClientOut]:
+        """Make a client: a grid operator, an aggregator, a meter gateway ...; it needs a key or a secret next."""
+        return Call("POST", "clients", answer(ClientOut), body=json_body(client))
+
+    @endpoint
+    def client(self, client: str) -> Call[ClientOut]:
+        """One client."""
+        return Call("GET", path("clients", client), answer(ClientOut))
+
+    @endpoint
+    def revoke_client(self, client: str) -> Call[None]:
+        """End a client with all its keys, tokens and streams, for good."""
+        return Call("DELETE", path("clients", client), nothing)
+
+    @endpoint
+    def set_client_participants(self, client: str, participants: Sequence[str]) -> Call[ClientOut]:
+        """Say anew for whom a client acts."""
+        body = json_body(ClientParticipantsIn(participants=tuple(participants)))
+        return Call("PUT", path("clients", client, "participants"), answer(ClientOut), body=body)
+
+    @listing
+    def client_keys(self, client: str, *, limit: int | None = None) -> Call[Page[KeyOut]]:
+        """A client's keys, without their texts."""
+        where = path("clients", client, "keys")
+        return Call("GET", where, answer(Page[KeyOut]), params=query(limit=limit))
+
+    @endpoint
+    def add_client_key(self, client: str, *, label: str = "", expires_at: str | None = None) -> Call[KeyOut]:
+        """Make a key of a client; its text is in this answer and nowhere else."""
+        body = json_body(ClientKeyIn(label=label, expires_at=expires_at))
+        return Call("POST", path("clients", client, "keys"), answer(KeyOut), body=body)
+
+    @endpoint
+    def set_client_secret(self, client: str) -> Call[ClientSecretOut]:
+        """Give a client a new secret for OAuth tokens, told once; its old one and its tokens end."""
+        return Call("POST", path("clients", f"{client}:secret"), answer(ClientSecretOut))
 
     # --- audit ------------------------------------------------------------------------------------------------------
 

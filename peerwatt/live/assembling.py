@@ -75,6 +75,7 @@ def make_app(
         hub=hub,
         metrics=metrics,
         clock=parts.clock,
+        speed=parts.clock.speed,
         wall=utc_now_us,
         elapsed_s=Stopwatch().elapsed_s,
         currency=currency,

@@ -55,6 +55,16 @@ Participant = Annotated[
         examples=["house-07"],
     ),
 ]
+ClientId = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z0-9][a-z0-9._~-]*$",
+        min_length=1,
+        max_length=128,
+        description="A client's id. One with a `~` was made with a participant's key: participant~role.",
+        examples=["grid-desk"],
+    ),
+]
 Market = Annotated[
     str,
     Meta(pattern=NAME_PATTERN, min_length=1, max_length=80, description="A market's name.", examples=["spot"]),

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from peerwatt.wire.fields import Digest, In, Out, Participant, Seq, Slot, Time
+from peerwatt.wire.fields import NAME_PATTERN, ClientId, Digest, In, Out, Participant, Seq, Slot, Time
 
 Role = Literal["resident", "aggregator", "meter", "operator", "grid", "auditor", "admin"]
+MAX_ACTS_FOR = 1_000
 Label = Annotated[str, Meta(max_length=200, description="For people to tell it by.", examples=["hall meter"])]
 
 
@@ -60,6 +61,72 @@ class KeyOut(Out):
     created_at: Time
     expires_at: Annotated[Time | None, Meta(description="When it ends.")] = None
     key: Annotated[str | None, Meta(description="The text itself, only in the answer that makes it.")] = None
+
+
+NewClientId = Annotated[
+    str,
+    Meta(
+        pattern=NAME_PATTERN,
+        min_length=1,
+        max_length=80,
+        description="Its id, for good. Let it name a desk or a device, not a person: it may stand in the audit log.",
+        examples=["grid-desk"],
+    ),
+]
+Participants = Annotated[
+    tuple[Participant, ...],
+    Meta(
+        max_length=MAX_ACTS_FOR,
+        description="For whom it acts, by name: a resident for one, an aggregator or meter for several; "
+        "other roles for nobody by name.",
+        examples=[["house-07", "house-08"]],
+    ),
+]
+
+
+class ClientIn(In):
+    """A new client: somebody who may ask, with a role."""
+
+    client: NewClientId
+    role: Annotated[Role, Meta(description="What it may do.", examples=["grid"])]
+    name: Annotated[str, Meta(max_length=200, description="For people to tell it by.", examples=["Control room"])] = ""
+    participants: Participants = ()
+    everybody: Annotated[
+        bool, Meta(description="A meter's: hand in readings of all participants, also future ones.", examples=[False])
+    ] = False
+
+
+class ClientOut(Out):
+    """A client."""
+
+    client: ClientId
+    role: Annotated[str, Meta(description="What it may do.", examples=["grid"])]
+    name: Annotated[str, Meta(description="For people to tell it by.", examples=["Control room"])]
+    participants: Annotated[list[str], Meta(description="For whom it acts by name.", examples=[[]])]
+    everybody: Annotated[bool, Meta(description="Whether it acts for all participants.", examples=[True])]
+    has_secret: Annotated[bool, Meta(description="Whether it has a secret for OAuth tokens.", examples=[False])]
+    created_at: Time
+    revoked_at: Annotated[Time | None, Meta(description="When it was revoked; null: it holds.")] = None
+
+
+class ClientParticipantsIn(In):
+    """For whom a client acts from now on; whoever is not named is not its any more."""
+
+    participants: Participants
+
+
+class ClientKeyIn(In):
+    """A new API key of a client; its role is the client's."""
+
+    label: Label = ""
+    expires_at: Annotated[Time | None, Meta(description="When it ends; null: when it is deleted.")] = None
+
+
+class ClientSecretOut(Out):
+    """What a client asks for access tokens with. The secret is told once; the server keeps only a hash of it."""
+
+    client_id: ClientId
+    client_secret: Annotated[str, Meta(description="The secret itself.", examples=["5x7..."])]
 
 
 class RoleOut(Out):

@@ -202,7 +202,7 @@ class Campaign:
                     one.stopped = True
                 all_done = asyncio.gather(*tasks)
                 try:
-                    await asyncio.wait_for(all_done, 60.0)
+                    await asyncio.wait_for(all_done, 150.0)
                 except TimeoutError as error:
                     raise AssertionError(f"clients wait for the service:\n{self._said()}") from error
             finally:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tests.crash.service import GoneError
 
-PATIENCE_S = 30.0
+PATIENCE_S = 150.0
 REMEMBERED_SLOTS = 50
 """Keys are kept for `tests.crash.spec.Spec.keep_slots`; a little less is asked for, since time runs on."""
 

@@ -17,7 +17,7 @@ from market.journal.protocol import Head
 from tests.crash.spec import Spec
 from tests.repo.files import ROOT
 
-START_S = 60.0
+START_S = 120.0
 
 
 class GoneError(Exception):

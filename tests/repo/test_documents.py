@@ -51,7 +51,11 @@ def test_commands_exist(document: object) -> None:
 def test_links_inside_the_repository_lead_somewhere(document: object) -> None:
     folder = document.parent  # type: ignore[attr-defined]
     text = document.read_text(encoding="utf-8")  # type: ignore[attr-defined]
-    inside = [target for target in LINK.findall(CODE.sub("", text)) if "://" not in target and not target.startswith("mailto:")]
+    inside = [
+        target
+        for target in LINK.findall(CODE.sub("", text))
+        if "://" not in target and not target.startswith("mailto:")
+    ]
     assert not [target for target in inside if not (folder / target).exists()]
 
 

@@ -59,6 +59,7 @@ async def check(place: Place, acknowledged: int) -> int:
     return journal.head.seq
 
 
+@pytest.mark.slow
 async def test_killed_in_the_middle(durable: Place) -> None:
     rng = random.Random(1)
     seq = 0
@@ -74,6 +75,7 @@ async def test_killed_in_the_middle(durable: Place) -> None:
     assert seq > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [2])
 async def test_postgresql_server_crashes(tmp_path: Path, rounds: int) -> None:
     server = require_cluster()

@@ -202,6 +202,7 @@ async def test_a_crash_in_the_middle_of_an_erasure_is_made_up_for(tmp_path: Path
     await vault.close()
 
 
+@pytest.mark.slow
 async def test_nothing_of_an_erased_person_is_left_in_postgresql_tables(tmp_path: Path) -> None:
     server = require_cluster()
     where = Place("postgresql", tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -105,18 +105,41 @@ class World:
     now_us: list[int]
     keys: dict[str, str] = field(default_factory=dict)
     orders: dict[str, int] = field(default_factory=dict)
+    whole: bool = False
 
     def client(self, who: str | None, **headers: str) -> httpx.AsyncClient:
-        """A client of a role, of a participant's resident, or of nobody."""
+        """A client of a role, of a participant's resident, or of nobody.
+
+        Its bodies come in two parts, unless ``whole``: then at once, as from a client on a network mostly.
+        """
         if who is not None:
             headers["X-API-Key"] = self.keys.get(who, who)
-        transport = httpx.ASGITransport(app=self.app, client=("192.0.2.7", 4711))
+        transport = httpx.ASGITransport(app=at_once(self.app) if self.whole else self.app, client=("192.0.2.7", 4711))
         return httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1", headers=headers)
 
     async def to_slot(self, slot: int, seconds: int = 0) -> None:
         """Let engine time go on to ``seconds`` after a slot's start."""
         self.now_us[0] = START_US + (slot * SLOT_S + seconds) * US
         await self.engine.submit(Tick())
+
+
+def at_once(app: Any) -> Any:
+    """The application behind a server that has a request's whole body when it asks for it."""
+
+    async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def whole() -> Any:
+            return parts.pop() if parts else await receive()
+
+        await app(scope, whole, send)
+
+    return served
 
 
 def key_of(text: str) -> Key:
@@ -139,9 +162,10 @@ async def world(
     journal, vault = MemoryJournal(), MemoryVault()
     engine = await Engine.open(journal, vault, clock, genesis=CONFIG, prices=lambda slot: PRICES)
     running = await _run(engine)
+    keys = await _put_registry(folder / "registry.sqlite")
     registry = await Registry.open(folder / "registry.sqlite", lambda: WALL)
     issuer = TokenIssuer(SECRET)
-    limiter = RateLimiter(lambda: 0.0, {name: FREE for name in RATES} if rates is None else rates)
+    limiter = RateLimiter(lambda: 0.0, dict.fromkeys(RATES, FREE) if rates is None else rates)
     authenticator = await Authenticator.open(registry, lambda: WALL, issuer)
     used = wrap(engine)
     hub = StreamHub(engine.head.seq, _snapshot, limits=StreamLimits(heartbeat_s=0.4, grace_s=0.1))
@@ -162,7 +186,7 @@ async def world(
         network=NETWORK,
         stream_valid_s=stream_valid_s,
     )
-    made = World(create_app(service, hosts=()), service, engine, registry, now_us)
+    made = World(create_app(service, hosts=()), service, engine, registry, now_us, keys)
     await _fill(made, history=history)
     try:
         yield made
@@ -171,6 +195,36 @@ async def world(
         await authenticator.close()
         await registry.close()
         await running()
+
+
+_REGISTRY: list[tuple[bytes, dict[str, str]]] = []  # made once by a process: the file, and the keys in it
+
+
+async def _put_registry(place: Path) -> dict[str, str]:
+    """Put a registry with a client for every role at ``place``; returns their keys."""
+    if not _REGISTRY:
+        registry = await Registry.open(place, lambda: WALL)
+        keys = await _clients(registry)
+        await registry.close()
+        _REGISTRY.append((await asyncio.to_thread(place.read_bytes), keys))
+    data, keys = _REGISTRY[0]
+    await asyncio.to_thread(place.write_bytes, data)
+    return dict(keys)
+
+
+async def _clients(registry: Registry) -> dict[str, str]:
+    clients, keys = registry.clients, {}
+    for house in HOUSES:
+        await clients.client_for(house, "resident")
+        keys[house] = (await clients.add_key(f"{house}~resident")).text
+    for role in ("operator", "grid", "auditor", "admin"):
+        await clients.add(f"the-{role}", role)
+        keys[role] = (await clients.add_key(f"the-{role}")).text
+    await clients.add("agg", "aggregator", participants=HOUSES[1:3])
+    keys["aggregator"] = (await clients.add_key("agg")).text
+    await clients.add("reader", "meter", participants=HOUSES[:1])
+    keys["meter"] = (await clients.add_key("reader")).text
+    return keys | {"resident": keys[HOUSES[0]]}
 
 
 async def _snapshot(view: object) -> tuple[dict[str, Any], int]:
@@ -190,19 +244,9 @@ async def _run(engine: Engine) -> Callable[[], Awaitable[None]]:
 
 
 async def _fill(made: World, *, history: bool) -> None:
-    clients, engine = made.registry.clients, made.engine
+    engine = made.engine
     for house in HOUSES:
         await engine.submit(Join(house, from_slot=0))
-        await clients.client_for(house, "resident")
-        made.keys[house] = (await clients.add_key(f"{house}~resident")).text
-    for role in ("operator", "grid", "auditor", "admin"):
-        await clients.add(f"the-{role}", role)
-        made.keys[role] = (await clients.add_key(f"the-{role}")).text
-    await clients.add("agg", "aggregator", participants=HOUSES[1:3])
-    made.keys["aggregator"] = (await clients.add_key("agg")).text
-    await clients.add("reader", "meter", participants=HOUSES[:1])
-    made.keys["meter"] = (await clients.add_key("reader")).text
-    made.keys["resident"] = made.keys[HOUSES[0]]
     await made.to_slot(-1, 30)
     if not history:
         return

@@ -29,6 +29,7 @@ DICTIONARIES = {
     "markets": ["spot", "intraday"],
     "slots": [slot_name(s) for s in (0, 1, 4, 5, 8, 9, 90)],
     "participants": list(HOUSES),
+    "clients": ["agg", "reader", "the-grid", f"{HOUSES[3]}~resident"],
     "small": ["1", "2", "3"],
     "prices": [100_000, 200_000, 250_000],
     "wh": [10, 500],
@@ -37,6 +38,7 @@ BINDINGS = {
     "path.market": "markets",
     "path.slot": "slots",
     "path.participant": "participants",
+    "path.client": "clients",
     "path.publication": "small",
     "path.dispute": "small",
     "path.contract": "small",
@@ -48,6 +50,7 @@ BINDINGS = {
     "query.at": "slots",
     "body.slot": "slots",
     "body.participant": "participants",
+    "body.participants[*]": "participants",
     "body.with": "participants",
     "body.confirm": "participants",
     "body.from": "slots",
@@ -72,7 +75,7 @@ STOPPING = (
 
 
 @schemathesis.check
-def what_the_document_allows_is_well_formed(ctx: CheckContext, response: Any, case: Any) -> None:  # noqa: ARG001
+def what_the_document_allows_is_well_formed(ctx: CheckContext, response: Any, case: Any) -> None:
     """A request of the right form may be refused for what it means, never for its form."""
     meta = case.meta
     if meta is None or not meta.generation.mode.is_positive or response.status_code not in (400, 415, 422):

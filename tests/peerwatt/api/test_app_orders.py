@@ -1,4 +1,7 @@
-"""Orders over HTTP: durable answers, retries that never double, refusals, and nothing of anybody else's."""
+"""Orders over HTTP: durable answers, retries that never double, refusals, and nothing of anybody else's.
+
+All of it twice: served in front of the framework, as what has arrived whole is, and through the framework.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ SLOT = slot_name(9)
 ORDER: dict[str, Any] = {"slot": SLOT, "side": "buy", "e_wh": 500, "price_u": 150_000}
 
 
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=["in front", "through the framework"])
+async def made(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with world(tmp_path) as one:
+        one.whole = request.param == "in front"
         yield one
 
 
@@ -207,10 +211,78 @@ async def test_a_continuous_market_tells_what_became_of_the_order_at_once(made: 
     assert all(house not in str(trades) + str(book) for house in HOUSES)
 
 
-async def test_too_many_orders_are_told_when_to_come_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+async def test_too_many_orders_are_told_when_to_come_again(tmp_path: Path, whole: bool) -> None:
     rates = {name: Rate(1_000, 1_000) for name in RATES} | {"orders": Rate(1, 2)}
     async with world(tmp_path, rates=rates) as made:
+        made.whole = whole
         answers = [await enter(made, ORDER, f"k{i}") for i in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
     assert int(answers[2].headers["retry-after"]) >= 1
     assert answers[0].headers["ratelimit"] == '"orders";r=1;t=1'
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_batch_counts_as_many_requests_as_it_holds_hundreds(tmp_path: Path, whole: bool) -> None:
+    rates = {name: Rate(1_000, 1_000) for name in RATES} | {"orders": Rate(1, 4)}
+    async with world(tmp_path, rates=rates) as made:
+        made.whole = whole
+        async with made.client(ONE) as client:
+            for key, left in (("b1", 2), ("b2", 0)):
+                answer = await client.post(
+                    "/markets/spot/orders:batch", json={"orders": [ORDER] * 150}, headers={"Idempotency-Key": key}
+                )
+                assert answer.headers["ratelimit"].startswith(f'"orders";r={left};')
+        assert (await enter(made, ORDER, "k")).status_code == 429
+
+
+async def answers_of(made: World, headers: dict[str, str], content: bytes) -> httpx.Response:
+    async with made.client(None) as client:
+        return await client.post("/markets/spot/orders", content=content, headers=headers)
+
+
+GOOD = {"X-API-Key": "ONE", "Idempotency-Key": "k", "Content-Type": "application/json"}
+BODY = b'{"slot":"%b","side":"buy","e_wh":500,"price_u":150000}' % SLOT.encode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        (GOOD, BODY),
+        ({**GOOD, "X-API-Key": "pw_no"}, BODY),
+        ({**GOOD, "Authorization": "Bearer ONE"}, BODY),
+        ({"Authorization": "Bearer ONE", "Idempotency-Key": "k", "Content-Type": "application/json"}, BODY),
+        ({**GOOD, "X-API-Key": "auditor"}, BODY),
+        ({**GOOD, "Host": "elsewhere.example"}, BODY),
+        ({**GOOD, "Host": "localhost:8000"}, BODY),
+        ({**GOOD, "Idempotency-Key": ""}, BODY),
+        ({**GOOD, "Content-Type": "text/plain"}, BODY),
+        ({**GOOD, "Content-Type": "application/json; charset=utf-8"}, BODY),
+        (GOOD, BODY[:-1]),
+        (GOOD, BODY.replace(b"500", b'"500"')),
+        (GOOD, BODY.replace(b"150000", b"1")),
+        (GOOD, BODY.replace(b"buy", b"\xff")),
+        (GOOD, b""),
+        (GOOD, BODY + b" " * 70_000),
+        ({**GOOD, "X-API-Key": "admin"}, BODY),
+    ],
+)
+async def test_both_ways_give_the_same_answer_down_to_its_headers(
+    tmp_path: Path, headers: dict[str, str], content: bytes
+) -> None:
+    found = []
+    for whole in (True, False):
+        folder = tmp_path / str(whole)
+        folder.mkdir()
+        async with world(folder) as made:
+            made.whole = whole
+            names = {"ONE": made.keys[ONE], "auditor": made.keys["auditor"], "admin": made.keys["admin"]}
+            used = {
+                name: next((value.replace(k, v) for k, v in names.items() if k in value), value)
+                for name, value in headers.items()
+            }
+            answer = await answers_of(made, used, content)
+            metrics = made.service.metrics.text().decode()
+            counted = [line for line in metrics.splitlines() if line.startswith("peerwatt_http_requests_total")]
+            found.append((answer.status_code, answer.content, sorted(answer.headers.items()), counted))
+    assert found[0] == found[1]

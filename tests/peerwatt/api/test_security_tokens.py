@@ -139,9 +139,7 @@ async def test_a_clients_key_is_as_good_as_a_secret(tmp_path: Path, clock: HandC
         assert (await http.get("/api/v1/me", headers=token)).status_code == 200
         await clients.revoke_key(key.key.id)
         assert (await ask("h1~resident", key.text)).status_code == 401
-        assert (await http.get("/api/v1/me", headers=token)).status_code == 401, (
-            "it ends with the key"
-        )
+        assert (await http.get("/api/v1/me", headers=token)).status_code == 401, "it ends with the key"
 
 
 async def test_nobody_can_guess_for_long(tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:

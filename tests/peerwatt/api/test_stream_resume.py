@@ -100,13 +100,13 @@ async def _live(views: tuple[View, ...], steps: list[tuple[str, Any]], max_event
     assert market.hub.counts.readers == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_views, _steps)
 def test_exactly_once_with_room_for_everything(views: tuple[View, ...], steps: list[tuple[str, Any]]) -> None:
     on_virtual_time(_live(views, steps, 65_536))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_views, _steps, st.integers(1, 4))
 def test_exactly_once_when_the_ring_is_small(
     views: tuple[View, ...], steps: list[tuple[str, Any]], max_events: int

@@ -9,7 +9,7 @@ import pytest
 
 from peerwatt.client import AsyncClient, Call, Client
 from peerwatt.client.calls import endpoint, listing
-from peerwatt.wire import BatchOrderIn, ContractOffer, EnvelopeIn, KeyIn, OrderIn, ReadingIn, TermsIn
+from peerwatt.wire import BatchOrderIn, ClientIn, ContractOffer, EnvelopeIn, KeyIn, OrderIn, ReadingIn, TermsIn
 
 SLOT = "2016-06-01T12:00:00Z"
 M, S = "markets/spot", f"markets/spot/slots/{SLOT}"
@@ -84,6 +84,14 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "add_key": (("h", KeyIn()), {}, "POST participants/h/keys"),
     "delete_key": (("k",), {}, "DELETE keys/k"),
     "roles": ((), {}, "GET roles"),
+    "clients": ((), {}, "GET clients"),
+    "add_client": ((ClientIn(client="grid-desk", role="grid"),), {}, "POST clients"),
+    "client": (("h~resident",), {}, "GET clients/h~resident"),
+    "revoke_client": (("c",), {}, "DELETE clients/c"),
+    "set_client_participants": (("c", ["h"]), {}, "PUT clients/c/participants"),
+    "client_keys": (("c",), {}, "GET clients/c/keys"),
+    "add_client_key": (("c",), {"label": "desk"}, "POST clients/c/keys"),
+    "set_client_secret": (("c",), {}, "POST clients/c:secret"),
     "audit": ((), {"after": 3}, "GET audit?after=3"),
     "audit_head": ((), {}, "GET audit/head"),
     "audit_record": ((3,), {}, "GET audit/record/3"),

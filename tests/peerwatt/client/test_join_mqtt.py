@@ -159,6 +159,7 @@ async def test_a_whole_life_over_restarts_of_the_broker(mosquitto: Mosquitto) ->
     assert (reading.slot, reading.import_wh, reading.export_wh) == (_slot(12), 750, 0)
 
 
+@pytest.mark.slow
 async def test_the_example_trades(mosquitto: Mosquitto) -> None:
     environment = {
         **os.environ, "MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port), "MQTT_USER": "house-07",

@@ -153,6 +153,7 @@ async def test_a_bidder_over_a_restart(tmp_path: Path) -> None:
         await venue.close()
 
 
+@pytest.mark.slow
 async def test_the_command_leaves_cleanly(tmp_path: Path) -> None:
     async with _serving(tmp_path / "served") as port:
         key = tmp_path / "my.key"
@@ -188,6 +189,7 @@ async def test_the_command_leaves_cleanly(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_the_examples_trade_and_watch(tmp_path: Path) -> None:
     async with _serving(tmp_path) as port, _example("operator_watch.py", port.url, port.made.keys["admin"]) as watch:
         made = port.made

@@ -135,13 +135,13 @@ def _accepts(model: Any, value: object) -> bool:
     return True
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(NEAR_ORDERS)
 def test_the_schema_of_an_order_is_what_is_accepted(order: dict[str, Any]) -> None:
     assert _accepts(OrderIn, order) == Draft202012Validator(_schema(OrderIn)).is_valid(order)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_one_change_to_a_good_order(data: st.DataObject) -> None:
     """Near the edge: everything good but one field."""

@@ -196,6 +196,7 @@ async def test_a_database_that_is_not_there_fails(free_port: int) -> None:
     assert "hidden" not in found.sentence
 
 
+@pytest.mark.slow
 async def test_a_real_database_is_asked() -> None:
     try:
         server = Postgres()

@@ -32,7 +32,7 @@ def clock() -> HandClock:
     return HandClock()
 
 
-@pytest.fixture(params=("sqlite", "postgresql"))
+@pytest.fixture(params=("sqlite", pytest.param("postgresql", marks=pytest.mark.slow)))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     return new_url() if request.param == "postgresql" else tmp_path / "registry.sqlite"
 

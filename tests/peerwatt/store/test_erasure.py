@@ -91,6 +91,7 @@ async def test_nothing_is_left_in_the_tables_and_others_keep_theirs(
     await registry.forget_participant(PERSON)
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_in_the_tables_files_of_postgresql(clock: HandClock) -> None:
     server = require_cluster()
     registry = await Registry.open(server.url(peerwatt_schema="forgetting"), clock)
