@@ -9,7 +9,7 @@ from core.errors import JournalError
 from market.engine import facts as f
 from market.engine.caches import Caches
 from market.engine.publication import Publication
-from market.engine.state import N_KINDS, OPEN, ORDER_STATUSES, Answer, LiveOrder, SlotBook, State
+from market.engine.state import N_KINDS, OPEN, ORDER_STATUSES, Answer, LiveOrder, Result, SlotBook, State
 from market.session import Event, Session
 
 Parts = Mapping[int, f.Part | None]
@@ -48,6 +48,15 @@ class Effects:
         self.tell(
             "slot", {"market": market, "slot": book.slot, "state": str(book.status), "gate": gate}, market, book.slot
         )
+
+    def tell_price(self, market: str, result: Result, slot: int, orders: int) -> None:
+        """Tell everybody what a slot's price and volume are."""
+        data = {
+            "market": market, "slot": slot, "version": result.version, "price_u": result.price_u,
+            "price_num": result.price_num, "price_den": result.price_den, "volume_wh": result.volume_wh,
+            "orders": orders,
+        }  # fmt: skip
+        self.tell("price", data, market, slot)
 
     def tell_order(self, market: str, order: LiveOrder) -> None:
         """Tell a member what became of its order."""

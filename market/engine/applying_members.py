@@ -89,7 +89,9 @@ def _standing_ended(a: Effects, fact: f.StandingEnded, parts: Parts) -> None:
 def _defaulted(a: Effects, fact: f.Defaulted, parts: Parts) -> None:
     a.state.members[fact.member].status = DEFAULTED
     _withdraw(a, fact.member, 0)
-    a.tell("member", {"state": "in default", "reason": fact.reason}, member=fact.member)
+    part = parts.get(fact.member)
+    reason = part.reason if isinstance(part, f.DefaultedPart) else ""
+    a.tell("member", {"state": "in default", "reason": reason}, member=fact.member)
 
 
 def _written_off(a: Effects, fact: f.WrittenOff, parts: Parts) -> None:

@@ -83,6 +83,8 @@ def _settled(a: Effects, fact: f.Settled, parts: Parts) -> None:
         for name, market in state.markets.items():
             if (book := market.books.get(fact.slot)) is not None and book.status == SlotState.CLEARED:
                 a.session(name, book, Event.SETTLE)
+    if fact.price_num is not None:
+        _shared_price(a, fact)
     public = {"slot": fact.slot, "version": fact.version, "reason": fact.reason, "loss_wh": fact.loss_wh}
     a.tell("settled", public, "", fact.slot)
     for member, own in members.items():
@@ -92,6 +94,18 @@ def _settled(a: Effects, fact: f.Settled, parts: Parts) -> None:
         a.tell("bill", data, "", fact.slot, member)
     if fact.version == 1:
         _drop_old(a)
+
+
+def _shared_price(a: Effects, fact: f.Settled) -> None:
+    """A rule that shares what meters say has its price when they are read."""
+    market = a.state.config.markets[0].market_id
+    book = a.state.markets[market].books.get(fact.slot)
+    if book is None or book.result is None:
+        return
+    result = book.result
+    result.version = fact.version
+    result.price_num, result.price_den, result.volume_wh = fact.price_num, fact.price_den, fact.shared_wh
+    a.tell_price(market, result, fact.slot, 0)
 
 
 def _post_version(

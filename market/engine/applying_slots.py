@@ -173,16 +173,7 @@ def _cleared(a: Effects, fact: f.Cleared, parts: Parts) -> None:
         (fact.retailer_u, fact.operator_u, fact.network_u), (fact.retailer_sold_wh, fact.retailer_bought_wh), positions,
     )  # fmt: skip
     a.session(fact.market, book, Event.CLEAR)
-    a.tell(
-        "price",
-        {
-            "market": fact.market, "slot": fact.slot, "version": fact.version, "price_u": book.result.price_u,
-            "price_num": fact.price_num, "price_den": fact.price_den, "volume_wh": fact.volume_wh,
-            "orders": fact.orders,
-        },
-        fact.market,
-        fact.slot,
-    )  # fmt: skip
+    a.tell_price(fact.market, book.result, fact.slot, fact.orders)
     for order in book.orders.values():
         if order.status == OPEN:
             done = order.filled_wh

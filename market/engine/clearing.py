@@ -19,6 +19,7 @@ from market.engine import facts as f
 from market.engine.caches import Caches, label
 from market.engine.state import LiveOrder, Market, SlotBook, State
 from market.registry import BidRule
+from market.rounding import WH_PER_KWH
 from market.settlement import Contracts, contracts_from_trades
 from market.terms import Terms
 
@@ -64,15 +65,17 @@ def clear_slot(
     for order, wh in zip(orders, fills, strict=True):
         if wh:
             parts[order.member].fills += ((order.order, wh),)
-    has_price = bool(found.has_price[0])
+    price = _mean_price(contracts)
+    if found.has_price[0]:
+        price = (int(found.price_num[0]), int(found.price_den[0]))
     fact = f.Cleared(
         market=name,
         slot=slot,
         version=1,
         orders=len(orders),
         volume_wh=int(contracts.bought_wh.sum() + contracts.retailer_bought_wh.sum()),
-        price_num=int(found.price_num[0]) if has_price else None,
-        price_den=int(found.price_den[0]) if has_price else 1,
+        price_num=price[0],
+        price_den=price[1],
         book=book_digest(orders),
         result=result_digest(parts),
         operator_u=int(contracts.operator_u[0]),
@@ -151,6 +154,12 @@ def _clear(rule: BidRule, batch: BookBatch, n: int) -> tuple[BatchClearing, Cont
     return found, contracts.with_network(contracts.operator_u - network_part(rule, found, contracts))
 
 
+def _mean_price(contracts: Contracts) -> tuple[int | None, int]:
+    """What buyers paid on average for what they bought: the price of rules that name none."""
+    volume = int(contracts.bought_wh.sum())
+    return (int(contracts.paid_u.sum()) * WH_PER_KWH, volume) if volume else (None, 1)
+
+
 def _of_pairs(pairs: TradeBatch, batch: BookBatch, n: int) -> Contracts:
     owner = np.append(batch.member.astype(np.int64), n)  # column -1 is the retailer
     seller_num = pairs.price_num if pairs.seller_num is None else pairs.seller_num
@@ -186,10 +195,10 @@ def _clear_continuous(state: State, name: str, book: SlotBook) -> tuple[f.Cleare
     for order in book.orders.values():
         if order.filled_wh:
             parts[order.member].fills += ((order.order, order.filled_wh),)
-    volume = int(table[:, 2].sum())
+    volume, price = int(table[:, 2].sum()), _mean_price(contracts)
     fact = f.Cleared(
         market=name, slot=book.slot, version=1, orders=len(book.orders), volume_wh=volume,
-        price_num=int((table[:, 2].astype(object) * table[:, 3]).sum()), price_den=volume,
+        price_num=price[0], price_den=price[1],
         book=book_digest(list(book.orders.values())), result=result_digest(parts),
         operator_u=int(contracts.operator_u[0]),
     )  # fmt: skip

@@ -381,9 +381,11 @@ class Engine:
             if left_us <= 0:
                 with suppress(Overloaded, JournalError):
                     await self.submit(Tick(held))
-            if self._changed_books and loop.time() - books_s >= _BOOK_EVERY_S:
-                books_s = loop.time()
+            if self._changed_books and loop.time() >= books_s:
+                began_s = loop.time()
                 await self._tell_books()
+                # deep books take long to add up: never more than a fiftieth of the time goes there
+                books_s = loop.time() + max(_BOOK_EVERY_S, 50 * (loop.time() - began_s))
             wait_s = _LONGEST_WAIT_S if due == NEVER_US else self.clock.wall_s(max(left_us, 0))
             await asyncio.sleep(min(max(wait_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
 

@@ -20,6 +20,7 @@ from market.engine.facts_grid import (
 from market.engine.facts_members import (
     Anchored,
     Defaulted,
+    DefaultedPart,
     Erased,
     Genesis,
     Joined,
@@ -71,8 +72,9 @@ AnyFact = (
     | EnvelopeDefaultSet | EnvelopeAnswered | Acted
 )  # fmt: skip
 AnyPart = (
-    JoinedPart | TermsPart | StandingPart | WrittenOffPart | OrderedPart | AmendedPart | CancelledPart | ClearedPart
-    | MeasuredPart | PlannedPart | SettledPart | DisputedPart | DisputeDecidedPart | EnvelopePart | EnvelopeAnsweredPart
+    JoinedPart | DefaultedPart | TermsPart | StandingPart | WrittenOffPart | OrderedPart | AmendedPart | CancelledPart
+    | ClearedPart | MeasuredPart | PlannedPart | SettledPart | DisputedPart | DisputeDecidedPart | EnvelopePart
+    | EnvelopeAnsweredPart
 )  # fmt: skip
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "Cleared",
     "ClearedPart",
     "Defaulted",
+    "DefaultedPart",
     "DisputeDecided",
     "DisputeDecidedPart",
     "Disputed",

@@ -98,6 +98,11 @@ class Defaulted(Fact):
     """A member is in default: open orders are cancelled, new ones refused; contracts stand and are settled."""
 
     member: int
+
+
+class DefaultedPart(Part):
+    """Why."""
+
     reason: str
 
 

@@ -48,7 +48,8 @@ class Settled(Fact):
     """A slot was settled; version 1 first, later ones bring corrections.
 
     ``accounts_u`` are the totals of the accounts behind the members (retailer, operator, network, state) by kind of
-    posting, in the order of ``LEDGER_KINDS``: what this version's slot comes to, not the difference.
+    posting, in the order of ``LEDGER_KINDS``: what this version's slot comes to, not the difference. A rule that shares
+    what meters say has its price and its volume here.
     """
 
     slot: int
@@ -57,6 +58,9 @@ class Settled(Fact):
     accounts_u: tuple[tuple[int, int, int, int], ...]
     loss_wh: int
     result: bytes
+    price_num: int | None = None
+    price_den: int = 1
+    shared_wh: int = 0
 
 
 class SettledPart(Part):

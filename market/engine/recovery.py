@@ -102,15 +102,22 @@ async def _start(journal: Journal, vault: Vault, genesis: EngineConfig | None) -
     async for record in journal.read(0, 1):
         config = config_of(record)
     assert config is not None, "a journal with a head has a first record"
-    if genesis is not None and msgspec.to_builtins(genesis) != msgspec.to_builtins(config):
+    if genesis is not None and (other := _differences(config, genesis)):
         raise JournalError(
-            "belongs to another market: its set-up differs from the one asked for",
+            f"belongs to another market: {other}",
             remedy="use the same scenario and options as when it was made, or another data folder",
         )
     snapshot = await journal.load_snapshot()
     if snapshot is not None and (state := await _state_of(snapshot, journal, vault)) is not None:
         return Applier(state), Head(snapshot.seq, snapshot.digest)
     return Applier(first_state(config)), Head()
+
+
+def _differences(there: EngineConfig, asked: EngineConfig) -> str:
+    """What two set-ups differ in, in words; empty if in nothing."""
+    mine, yours = msgspec.to_builtins(there), msgspec.to_builtins(asked)
+    names = [name for name in mine if mine[name] != yours[name]]
+    return "; ".join(f"{name} is {mine[name]!r} in the journal and {yours[name]!r} here" for name in names)
 
 
 async def _state_of(snapshot: Snapshot, journal: Journal, vault: Vault) -> State | None:

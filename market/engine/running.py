@@ -286,7 +286,7 @@ def _declare_default(turn: Turn, command: c.DeclareDefault) -> Reply:
     member = turn.active(command.member)
     if isinstance(member, Refused):
         return member
-    turn.do(f.Defaulted(command.member, command.reason))
+    turn.do(f.Defaulted(command.member), {command.member: f.DefaultedPart(command.reason)})
     turn.do(f.Acted(command.by, "default", {"member": command.member}))
     return turn.done()
 

@@ -98,7 +98,8 @@ def _credit(turn: Turn) -> None:
         return
     for member in list(turn.state.members.values()):
         if member.status == ACTIVE and turn.state.balance_u(member.member) < -limit:
-            turn.do(f.Defaulted(member.member, "owes more than the credit limit"))
+            why = f.DefaultedPart("owes more than the credit limit")
+            turn.do(f.Defaulted(member.member), {member.member: why})
 
 
 def _erase(turn: Turn) -> None:

@@ -18,6 +18,7 @@ from market.engine.caches import Caches, label
 from market.engine.state import MeterReading, Position, Result, Slot, State
 from market.registry import MeterRule
 from market.result import BatchSharing
+from market.rounding import WH_PER_KWH
 from market.settlement import (
     BILL_LINES,
     LEDGER_KINDS,
@@ -204,8 +205,24 @@ def settle_slot(state: State, caches: Caches, number: int, reason: str) -> tuple
         accounts_u=tuple(tuple(postings.kinds[kind][0, n:].tolist()) for kind in LEDGER_KINDS),
         loss_wh=slot.loss_wh,
         result=settled_digest(parts),
+        **_price(sharing, postings, standing),
     )
     return fact, dict(parts)
+
+
+def _price(sharing: BatchSharing | None, postings: Postings, standing: Contracts) -> dict[str, int]:
+    """Price and volume of a rule on meters: its own price, or what buyers paid on average for what they bought."""
+    if sharing is None:
+        return {}
+    contracts = postings.contracts.less(standing)
+    volume, paid = int(contracts.bought_wh.sum()), int(contracts.paid_u.sum())
+    if sharing.has_price[0]:
+        price = (int(sharing.price_num[0]), int(sharing.price_den[0]))
+    elif volume:
+        price = (paid * WH_PER_KWH, volume)
+    else:
+        return {}
+    return {"price_num": price[0], "price_den": price[1], "shared_wh": volume}
 
 
 def _residuals(state: State, slot: Slot) -> ResidualRule:

@@ -193,3 +193,17 @@ class Listing(Generic[T]):
 def numbered(items: Iterable[T]) -> Iterator[tuple[tuple[int], T]]:
     """Rows of a list whose items have no other place than their position."""
     return (((i,), item) for i, item in enumerate(items))
+
+
+def actor(call: Call) -> str:
+    """How the journal names who acts: it is there for ever, so participants' clients stand in it as member numbers.
+
+    Clients of the staff (operators, auditors ...) stand there by their client id.
+    """
+    who = call.caller
+    if who.role not in {"resident", "meter", "aggregator"}:
+        return who.client_id
+    members = sorted(m for p in who.participants if (m := call.service.engine.member_of(p)) is not None)
+    if len(members) > 3 or not members:
+        return f"{who.role} of {len(members) or 'all'} members"
+    return f"{who.role} of member {', '.join(map(str, members))}"

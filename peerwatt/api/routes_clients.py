@@ -8,7 +8,7 @@ from typing import Any
 from market.engine.commands import Act
 from peerwatt import wire
 from peerwatt.api.failures import failure
-from peerwatt.api.lookup import Listing, member_number, note_access, numbered, submit
+from peerwatt.api.lookup import Listing, actor, member_number, note_access, numbered, submit
 from peerwatt.api.operation import Answer, Call, Group, Paged
 from peerwatt.api.problems import refuse
 from peerwatt.api.roles import ROLES
@@ -68,7 +68,7 @@ async def _note(call: Call, action: str, client: Client, status: int, **more: An
     found = (call.service.engine.member_of(name) for name in client.participants)
     members = sorted(member for member in found if member is not None)
     about = {"members": members} if client.participants else {"client": client.id}
-    await submit(call, Act(call.caller.client_id, action, {"role": client.role, **about, **more}))
+    await submit(call, Act(actor(call), action, {"role": client.role, **about, **more}))
     await note_access(call, sorted(client.participants), status)
 
 

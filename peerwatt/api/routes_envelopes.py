@@ -15,6 +15,7 @@ from peerwatt.api.etag import check_if_match, etag
 from peerwatt.api.failures import unknown
 from peerwatt.api.lookup import (
     Listing,
+    actor,
     member_number,
     name_of,
     numbered,
@@ -63,7 +64,7 @@ async def publish_envelopes(call: Call) -> Answer:
         if first >= end:
             raise refuse("bad_value", f"/envelopes/{place} ends before it begins")
         rows.append(EnvelopeRow(member, first, end, envelope.import_w, envelope.export_w))
-    command = PublishEnvelopes(tuple(rows), body.source, call.caller.client_id, body.calculation)
+    command = PublishEnvelopes(tuple(rows), body.source, actor(call), body.calculation)
     reply = await submit(call, command)
     number = reply.answer[0] if isinstance(reply.answer, tuple) else reply.answer
     return Answer(wire.EnvelopesAck(number, reply.seq, time_text(reply.at_us)))
@@ -193,7 +194,7 @@ async def set_default(call: Call) -> Answer:
     body: wire.EnvelopeDefaultIn = call.body
     before = await _default(call)
     check_if_match(call.headers["if-match"], etag(before.revision))
-    by = call.caller.client_id
+    by = actor(call)
     value = {"import_w": body.import_w, "export_w": body.export_w}
     # First the version, so that of two changes from one version only one gets through.
     setting = await call.service.registry.settings.put(DEFAULT, value, seen=before.revision, by=by)

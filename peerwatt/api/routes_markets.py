@@ -13,7 +13,7 @@ from peerwatt import wire
 from peerwatt.api import views
 from peerwatt.api.etag import etag
 from peerwatt.api.failures import unknown
-from peerwatt.api.lookup import Listing, book_of, market_of, numbered, slot_bound, slot_index, submit
+from peerwatt.api.lookup import Listing, actor, book_of, market_of, numbered, slot_bound, slot_index, submit
 from peerwatt.api.operation import Answer, Call, Group, Paged
 from peerwatt.api.problems import refuse
 from peerwatt.wire.fields import Page
@@ -200,7 +200,7 @@ async def _suspend(call: Call, market: str) -> Answer:
         expires_us = moment_us(body.expires_at, "expires_at")
         if expires_us <= call.service.clock():
             raise refuse("bad_value", "expires_at lies in the past")
-    reply = await submit(call, Suspend(market, body.reason, call.caller.client_id, expires_us))
+    reply = await submit(call, Suspend(market, body.reason, actor(call), expires_us))
     return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))
 
 
@@ -251,7 +251,7 @@ async def resume_market(call: Call) -> Answer:
 
 
 async def _resume(call: Call, market: str) -> Answer:
-    reply = await submit(call, Resume(market, call.body.reason, call.caller.client_id))
+    reply = await submit(call, Resume(market, call.body.reason, actor(call)))
     return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))
 
 
@@ -262,5 +262,5 @@ async def _resume(call: Call, market: str) -> Answer:
 async def void_slot(call: Call) -> Answer:
     """A slot that has not cleared becomes void: its orders are released and nothing of it binds."""
     slot = slot_index(call.service, call.path["slot"])
-    reply = await submit(call, VoidSlot(call.path["market"], slot, call.body.reason, call.caller.client_id))
+    reply = await submit(call, VoidSlot(call.path["market"], slot, call.body.reason, actor(call)))
     return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))

@@ -11,7 +11,7 @@ from market.engine.facts import QUALITIES
 from market.engine.state import State
 from peerwatt import wire
 from peerwatt.api import views
-from peerwatt.api.lookup import Listing, member_number, personal_member, slot_index, submit
+from peerwatt.api.lookup import Listing, actor, member_number, personal_member, slot_index, submit
 from peerwatt.api.operation import Answer, Call, Group
 from peerwatt.api.problems import refuse
 from peerwatt.api.routes_markets import RangeQuery, moment_us, slot_range
@@ -52,7 +52,7 @@ async def report_readings(call: Call) -> Answer:
             QUALITIES.index(reading.quality),
             0 if observed is None else moment_us(observed, f"/readings/{place}/observed_at"),
         )
-    command = Measure(tuple(readings.values()), call.caller.client_id, call.idempotency, members[told[0].participant])
+    command = Measure(tuple(readings.values()), actor(call), call.idempotency, members[told[0].participant])
     reply = await submit(call, command)
     ack = wire.MeasurementsAck(reply.seq, len(readings), time_text(reply.at_us))
     return Answer(ack, repeated=reply.repeated)

@@ -11,6 +11,7 @@ from peerwatt.api import views
 from peerwatt.api.failures import failure
 from peerwatt.api.lookup import (
     Listing,
+    actor,
     member_number,
     member_of,
     name_of,
@@ -78,7 +79,7 @@ async def add_participant(call: Call) -> Answer:
         raise refuse("exists", body.participant)
     await submit(call, Join(body.participant, body.contract, from_slot, body.node))
     member = member_number(service, call.caller, body.participant)
-    await submit(call, Act(call.caller.client_id, "add_participant", {"member": member}))
+    await submit(call, Act(actor(call), "add_participant", {"member": member}))
 
     def look(state: State) -> wire.ParticipantOut:
         found = member_of(state, member, body.participant)
@@ -101,7 +102,7 @@ async def remove_participant(call: Call) -> Answer:
     """From the next slot that is not yet past its gate. What it owes and is owed stays."""
     member = member_number(call.service, call.caller, call.path["participant"])
     await submit(call, Leave(member))
-    await submit(call, Act(call.caller.client_id, "remove_participant", {"member": member}))
+    await submit(call, Act(actor(call), "remove_participant", {"member": member}))
     return Answer()
 
 
@@ -156,7 +157,7 @@ async def add_key(call: Call) -> Answer:
     expires = expiry(body)
     client = await service.registry.clients.client_for(participant, body.role)
     made = await service.registry.clients.add_key(client.id, label=body.label, expires=expires)
-    await submit(call, Act(who.client_id, "add_key", {"member": member, "key": made.key.id, "role": body.role}))
+    await submit(call, Act(actor(call), "add_key", {"member": member, "key": made.key.id, "role": body.role}))
     await note_access(call, [participant], 201)
     return Answer(key_out(made.key, body.role, [participant], made.text))
 
@@ -176,7 +177,7 @@ async def delete_key(call: Call) -> Answer:
         raise refuse("forbidden", f"a key of the role {client.role} is an admin's to revoke")
     await clients.revoke_key(key.id)
     call.service.hub.end(client.id)
-    await submit(call, Act(who.client_id, "delete_key", {"key": key.id}))
+    await submit(call, Act(actor(call), "delete_key", {"key": key.id}))
     return Answer()
 
 

@@ -11,7 +11,7 @@ from market.engine.state import State
 from peerwatt import wire
 from peerwatt.api import views, views_money
 from peerwatt.api.failures import failure
-from peerwatt.api.lookup import Listing, member_number, name_of, personal_member, submit
+from peerwatt.api.lookup import Listing, actor, member_number, name_of, personal_member, submit
 from peerwatt.api.operation import Answer, Call, Group, Paged
 from peerwatt.api.routes_participants import at_text
 from peerwatt.wire.fields import Page
@@ -33,7 +33,7 @@ async def personal_data(call: Call) -> Answer:
     data["journal"] = await _of_journal(call, member)
     for kind, rows in (await service.registry.personal_data(participant)).items():
         data[f"registry_{kind}"] = rows
-    await submit(call, Act(call.caller.client_id, "export_personal_data", {"member": member}))
+    await submit(call, Act(actor(call), "export_personal_data", {"member": member}))
     return Answer(wire.PersonalDataOut(participant, time_text(service.clock()), data))
 
 
@@ -115,8 +115,10 @@ async def access_log(call: Call) -> Answer:
 
 @routes.post(
     "/participants/{participant}:erase", "eraseParticipant", "Erase a participant",
-    scope="personal:erase", body=wire.EraseIn, answer=wire.DoneOut, problems=(404, 409),
-    description="Destroys its key and everything that is its alone, once its last slot is settled. No way back.",
+    scope="personal:erase", body=wire.EraseIn, answer=wire.ErasedOut, problems=(404, 409),
+    description="The participant leaves, its clients' keys end at once, and its key and everything that is its alone "
+    "are destroyed as soon as nothing depends on them: when its last slot is settled and every book in which it had an "
+    "order has cleared. `state` is `erased` if that was now, else `pending`: it will be done by itself. No way back.",
 )  # fmt: skip
 async def erase(call: Call) -> Answer:
     """The id has to be said once more."""
@@ -125,5 +127,7 @@ async def erase(call: Call) -> Answer:
     member = member_number(service, call.caller, participant)
     if body.confirm != participant:
         raise failure(422, "not_confirmed", "The id in the body is not that of the participant", body.confirm)
-    reply = await submit(call, Erase(member, call.caller.client_id))
-    return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))
+    reply = await submit(call, Erase(member, actor(call)))
+    await service.shut_out(participant)
+    at = time_text(reply.at_us)
+    return Answer(wire.ErasedOut(reply.seq, at, "erased" if reply.answer == "erased" else "pending"))

@@ -14,6 +14,7 @@ from peerwatt.api import views_money as views
 from peerwatt.api.failures import unknown
 from peerwatt.api.lookup import (
     Listing,
+    actor,
     member_number,
     name_of,
     note_access,
@@ -217,7 +218,7 @@ async def decide_dispute(call: Call) -> Answer:
     reading = None
     if body.reading is not None:
         reading = Reading(*found, body.reading.import_wh, body.reading.export_wh, _CORRECTED, service.clock())
-    await submit(call, DecideDispute(number, body.upheld, body.text, call.caller.client_id, reading))
+    await submit(call, DecideDispute(number, body.upheld, body.text, actor(call), reading))
     name = name_of(service)
 
     def decided(state: State) -> wire.DisputeOut:
@@ -243,7 +244,7 @@ _CORRECTED = 4
 async def declare_default(call: Call) -> Answer:
     """Its open orders are cancelled and new ones refused; contracts stand and are settled."""
     member = member_number(call.service, call.caller, call.path["participant"])
-    reply = await submit(call, DeclareDefault(member, call.body.reason, call.caller.client_id))
+    reply = await submit(call, DeclareDefault(member, call.body.reason, actor(call)))
     return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))
 
 
@@ -260,7 +261,7 @@ async def write_off(call: Call) -> Answer:
         return -state.balance_u(member)
 
     before = await service.engine.read(owed)
-    reply = await submit(call, WriteOff(member, call.caller.client_id))
+    reply = await submit(call, WriteOff(member, actor(call)))
     amount = reply.answer if isinstance(reply.answer, int) else before
     return Answer(wire.WriteOffOut(reply.seq, time_text(reply.at_us), amount))
 
@@ -272,5 +273,5 @@ async def write_off(call: Call) -> Answer:
 async def reinstate(call: Call) -> Answer:
     """The member may trade again."""
     member = member_number(call.service, call.caller, call.path["participant"])
-    reply = await submit(call, Reinstate(member, call.caller.client_id))
+    reply = await submit(call, Reinstate(member, actor(call)))
     return Answer(wire.DoneOut(reply.seq, time_text(reply.at_us)))

@@ -143,6 +143,13 @@ class Service:
         self.hub.forget(member)
         await self.registry.forget_participant(participant)
 
+    async def shut_out(self, participant: str) -> None:
+        """End every client that acts for this participant alone, and its streams."""
+        for client in await self.registry.clients.find(participant=participant):
+            if client.participants == frozenset({participant}):
+                await self.registry.clients.revoke(client.id)
+                self.hub.end(client.id)
+
     def now_slot(self) -> int:
         """The slot in which engine time lies; it may lie outside the grid."""
         return self.engine.config.slot_of(self.clock())

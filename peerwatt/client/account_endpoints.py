@@ -36,7 +36,7 @@ from peerwatt.wire.money import (
     TermsOut,
     WriteOffOut,
 )
-from peerwatt.wire.service import AccessLogOut, EraseIn, MeOut, PersonalDataOut
+from peerwatt.wire.service import AccessLogOut, ErasedOut, EraseIn, MeOut, PersonalDataOut
 
 
 class AccountEndpoints:
@@ -178,7 +178,7 @@ class AccountEndpoints:
         return Call("GET", where, answer(Page[AccessLogOut]), params=query(limit=limit))
 
     @endpoint
-    def erase(self, participant: str, *, confirm: str) -> Call[DoneOut]:
+    def erase(self, participant: str, *, confirm: str) -> Call[ErasedOut]:
         """Destroy a participant's key and all that is its alone; ``confirm`` is its id once more. No way back."""
         where = path("participants", f"{participant}:erase")
-        return Call("POST", where, answer(DoneOut), body=json_body(EraseIn(confirm=confirm)))
+        return Call("POST", where, answer(ErasedOut), body=json_body(EraseIn(confirm=confirm)))

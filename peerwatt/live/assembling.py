@@ -42,8 +42,6 @@ def make_app(
 ) -> tuple[Callable[..., Awaitable[Any]], Callable[[], Awaitable[None]]]:
     """The application that the server serves, and what ends its streams before the server ends."""
     from peerwatt.api.app import create_app
-    from peerwatt.api.body_limit import BodyLimit
-    from peerwatt.api.headers import Shield
     from peerwatt.api.service import Service
     from peerwatt.api.stream_hub import StreamHub
     from peerwatt.api.stream_wire import WireForm
@@ -83,7 +81,7 @@ def make_app(
         history=history,
         trouble=lambda: "" if engine.broken is None else "broken",
     )
-    return Shield(BodyLimit(create_app(service)), hosts=binding.hosts), hub.close
+    return create_app(service, hosts=binding.hosts), hub.close
 
 
 def set_point_sink(gateway: Gateway) -> Callable[[list[SetPoint]], None]:

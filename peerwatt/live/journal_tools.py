@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -189,7 +190,8 @@ async def erase_check(where: str | Path, names: Sequence[str] = ()) -> Erasures:
             if record.draft.kind == ERASED:
                 gone[int(json.loads(record.draft.body)["member"])] = record.seq
             told = {*_strings(json.loads(record.draft.body)), record.draft.unique}
-            if named := told & (known | set(names)):
+            words = {word for text in told for word in re.split(r"[^\w-]+", text)}
+            if named := (told | words) & (known | set(names)):
                 found.left.append(f"record {record.seq} says {sorted(map(str, named))[0]!r} in its public part")
             if record.draft.parts:
                 records.append(record)

@@ -136,6 +136,17 @@ class RoleOut(Out):
     scopes: Annotated[list[str], Meta(description="What it may do.", examples=[["audit:read", "market:read"]])]
 
 
+class ErasedOut(Out):
+    """What became of a wish to be erased."""
+
+    seq: Seq
+    at: Time
+    state: Annotated[
+        Literal["erased", "pending"],
+        Meta(description="`pending`: it is done by itself once the last slot is settled.", examples=["pending"]),
+    ]
+
+
 class EraseIn(In):
     """Destroy a participant's key and everything that is its alone. It cannot be undone."""
 

@@ -246,7 +246,9 @@ def _is_as_told(request: Request, seq: int, part: Any, numbers: Iterable[int]) -
     if told_seq < seq:  # the record, or a later one of the same command
         return False
     if not isinstance(part, OrderedPart):
-        return True
+        return request.body["do"] != "enter"
+    if request.body["do"] != "enter":
+        return False
     asked = request.body["orders"]
     rows = {index: (number, rest) for number, (index, *rest) in zip(numbers, part.rows, strict=True)}
     rejected = dict(part.rejected)

@@ -156,7 +156,11 @@ def main() -> int:
             except NoServerError as reason:
                 _say(f"  skipped: {reason}")
                 continue
+            except AssertionError as error:
+                wrong.append(f"{plan.name}: {error}")
+                continue
             rows.append(_row(figures))
+            _say("  " + ", ".join(f"{name} {value}" for name, value in list(rows[-1].items())[1:]))
             found = figures.outcome
             wrong += [f"{plan.name}: {what}" for what in found.wrong[:20]] + (
                 [] if found.ok else [f"{plan.name}: broken"]

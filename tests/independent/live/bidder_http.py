@@ -100,7 +100,8 @@ class HttpBidder:
         self.lost = 0
         self.broke: list[BaseException] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._guard, args=(what,)) for what in (self._trade, self._listen)]
+        work = (self._trade, self._listen)
+        self._threads = [threading.Thread(target=self._guard, args=(what,), daemon=True) for what in work]
 
     def start(self) -> None:
         for thread in self._threads:

@@ -60,7 +60,7 @@ class MqttBidder:
         self.client.will_set(f"{self.own}/status", '{"state": "offline"}', qos=1, retain=True)
         self.client.on_connect = self._on_connect
         self.client.on_message = self._on_message
-        self._thread = threading.Thread(target=self._trade)
+        self._thread = threading.Thread(target=self._trade, daemon=True)
 
     def start(self) -> None:
         self.client.loop_start()

@@ -264,3 +264,9 @@ async def test_readings_are_taken_all_together_or_not_at_all(made: World) -> Non
 async def test_time_is_the_markets(made: World) -> None:
     time = await get(made, ONE, "/time")
     assert time["now"] == f"{slot_name(4)[:-3]}01Z"
+
+
+async def test_time_tells_the_speed_that_the_service_was_started_with(made: World) -> None:
+    """Also before engine time is tied to the wall clock, and whatever it was tied to in another life."""
+    object.__setattr__(made.service, "speed", 600.0)
+    assert (await get(made, ONE, "/time"))["speed"] == 600.0
