@@ -49,12 +49,12 @@ class Effects:
             "slot", {"market": market, "slot": book.slot, "state": str(book.status), "gate": gate}, market, book.slot
         )
 
-    def tell_price(self, market: str, result: Result, slot: int, orders: int) -> None:
+    def tell_price(self, market: str, result: Result, slot: int) -> None:
         """Tell everybody what a slot's price and volume are."""
         data = {
             "market": market, "slot": slot, "version": result.version, "price_u": result.price_u,
             "price_num": result.price_num, "price_den": result.price_den, "volume_wh": result.volume_wh,
-            "orders": orders,
+            "orders": result.orders,
         }  # fmt: skip
         self.tell("price", data, market, slot)
 

@@ -105,7 +105,7 @@ def _shared_price(a: Effects, fact: f.Settled) -> None:
     result = book.result
     result.version = fact.version
     result.price_num, result.price_den, result.volume_wh = fact.price_num, fact.price_den, fact.shared_wh
-    a.tell_price(market, result, fact.slot, 0)
+    a.tell_price(market, result, fact.slot)
 
 
 def _post_version(

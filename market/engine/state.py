@@ -117,6 +117,7 @@ class Result(msgspec.Struct):
     result: bytes
     accounts_u: tuple[int, int, int]  # retailer, operator, network
     retailer_wh: tuple[int, int]  # sold, bought
+    orders: int
     positions: dict[int, Position]
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from market.engine.publication import Publication
+from market.settlement import BILL_LINES
 from peerwatt.wire.times import SlotNames, time_text
 
 _SLOTS = frozenset({"slot", "first_slot", "end_slot", "from_slot", "until_slot"})
@@ -38,7 +39,8 @@ class WireForm:
         if publication.member >= 0:
             data["participant"] = self._participant_of(publication.member)
         for name, value in publication.data.items():
-            if name not in data:
+            # What single wires carry tells what single homes do: that is behind the scope network:read.
+            if name not in data and (publication.topic != "network" or name == "loss_wh"):
                 self._put(data, name, value)
         return data
 
@@ -51,6 +53,8 @@ class WireForm:
             data[name.removesuffix("_us")] = time_text(value)
         elif name == "fills":
             data[name] = [[str(order), e_wh] for order, e_wh in value]
+        elif name == "lines_u":
+            data["lines"] = dict(zip(BILL_LINES, value, strict=True))
         elif name == "rows":
             data[name] = [[self._slots.text(first), self._slots.text(end), *limits] for first, end, *limits in value]
         elif name != "member":

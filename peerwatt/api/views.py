@@ -143,7 +143,7 @@ def price_out(names: SlotNames, market: str, book: SlotBook) -> wire.PriceOut | 
         price_num=result.price_num,
         price_den=result.price_den,
         volume_wh=result.volume_wh,
-        orders=len(book.orders) + book.erased,
+        orders=result.orders,
         issued_at=time_text(result.at_us),
         seq=result.seq,
     )

@@ -28,7 +28,7 @@ from market.engine.commands import Key as EngineKey
 from market.engine.config import EngineConfig
 from market.engine.engine import Overloaded
 from market.engine.facts import FLAG_BITS, QUALITIES
-from peerwatt.api.operation import idempotency_key
+from peerwatt.api.operation import API, idempotency_key
 from peerwatt.gateway.payloads import (
     Ack,
     AckStatus,
@@ -253,7 +253,7 @@ class Intake:
 
 def _key(key: str, path: str, body: Any) -> EngineKey:
     """Key and request as the engine compares them; orders have the digests of HTTP and may be repeated there."""
-    return idempotency_key(key, "POST", path, body)
+    return idempotency_key(key, "POST", f"{API}{path}", body)
 
 
 def _done(request: str, key: str, reply: Done, *, status: AckStatus = "done", **more: Any) -> Ack:

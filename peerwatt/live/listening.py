@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from core import ServiceError
+from peerwatt.live.connections import PatientProtocol, most_connections
 
 if TYPE_CHECKING:
     from peerwatt.api.binding import Binding
@@ -70,11 +71,12 @@ async def listening(
     Gives the server's task, which ends by itself only if it fails.
     """
     arguments: dict[str, Any] = binding.uvicorn()
+    protocol = type("Protocol", (PatientProtocol,), {"most": most_connections()})
     server = _Server(
         uvicorn.Config(
             app,
             **arguments,
-            http="httptools",
+            http=protocol,
             ws="none",
             lifespan="off",
             log_level="warning",
