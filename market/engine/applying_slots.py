@@ -170,8 +170,8 @@ def _cleared(a: Effects, fact: f.Cleared, parts: Parts) -> None:
             book.orders[number].filled_wh = wh
     book.result = Result(
         a.seq, a.at_us, fact.version, fact.volume_wh, fact.price_num, fact.price_den, fact.book, fact.result,
-        (fact.retailer_u, fact.operator_u, fact.network_u), (fact.retailer_sold_wh, fact.retailer_bought_wh), fact.orders,
-        positions,
+        (fact.retailer_u, fact.operator_u, fact.network_u), (fact.retailer_sold_wh, fact.retailer_bought_wh),
+        fact.orders, positions,
     )  # fmt: skip
     a.session(fact.market, book, Event.CLEAR)
     a.tell_price(fact.market, book.result, fact.slot)

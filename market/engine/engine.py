@@ -111,11 +111,12 @@ class Engine:
         MarketError
             If a rule cannot be had.
         """
-        applier, head = await recover(journal, vault, clock(), genesis)
+        applier, head, began = await recover(journal, vault, clock(), genesis)
         no_prices = SlotPrices(())
         engine = cls(
             journal, vault, clock, applier, head, prices or (lambda slot: no_prices), wires, limits or Limits()
         )
+        engine._snapshot_seq = began
         await engine._drop_strangers()
         return engine
 

@@ -69,8 +69,12 @@ def config_of(record: Record) -> EngineConfig:
     return msgspec.convert(fact.config, EngineConfig)
 
 
-async def recover(journal: Journal, vault: Vault, now_us: int, genesis: EngineConfig | None) -> tuple[Applier, Head]:
-    """The state that a journal comes to, and its head; an empty journal gets its first record.
+async def recover(
+    journal: Journal, vault: Vault, now_us: int, genesis: EngineConfig | None
+) -> tuple[Applier, Head, int]:
+    """The state that a journal comes to, its head, and the record of the snapshot it began with (0: none).
+
+    An empty journal gets its first record.
 
     Every record after the snapshot is checked against the chain.
     """
@@ -80,6 +84,7 @@ async def recover(journal: Journal, vault: Vault, now_us: int, genesis: EngineCo
         first = Decided(now_us, f.Genesis(msgspec.to_builtins(genesis)), {}, "genesis")
         await journal.append([chained(Head(), drafted(first, vault))])
     applier, head = await _start(journal, vault, genesis)
+    began = head.seq
     async for record in journal.read(head.seq):
         again = chained(head, record.draft)
         if (again.seq, again.digest) != (record.seq, record.digest):
@@ -93,7 +98,7 @@ async def recover(journal: Journal, vault: Vault, now_us: int, genesis: EngineCo
     if head != journal.head:
         raise JournalError("ends before its head", seq=head.seq, remedy="restore a backup")
     applier.touched.clear()
-    return applier, head
+    return applier, head, began
 
 
 async def _start(journal: Journal, vault: Vault, genesis: EngineConfig | None) -> tuple[Applier, Head]:

@@ -100,10 +100,24 @@ class SqliteJournal:
                 self._upgrade(connection, steps)
             connection.execute("COMMIT")
             sync_log(self.file)
+            self._empty_log(connection)
             self._check_end(connection)
             self._snapshots.clean()
         except sqlite3.Error as error:
             raise explain(error, self.file) from error
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Bring the log into the file and begin it anew.
+
+        After a sync that failed, the log may hold pages that the system shows and the disk never got; whatever were
+        appended behind them would go with them when the power does.
+        """
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise JournalError(
+                "its log cannot be brought into the file: another program reads it",
+                journal=self.file,
+                remedy="end that program (a backup, an export, an open SQLite shell) and start again",
+            )
 
     def _upgrade(self, connection: sqlite3.Connection, steps: Mapping[int, SqliteStep]) -> None:
         todo = steps_from(_version(connection, self.file), steps, str(self.file))

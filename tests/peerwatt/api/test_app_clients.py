@@ -159,7 +159,7 @@ async def test_streams_end_with_the_rights_they_were_opened_with(
     key = await new(made, client="flow", role="aggregator", participants=[ONE])
     async with asyncio.timeout(5), made.client(key) as client:
         following = asyncio.create_task(client.get("/stream"))
-        while not made.service.hub.counts.readers:
+        while not made.service.hub.counts.readers:  # noqa: ASYNC110 - nobody tells of a new reader
             await asyncio.sleep(0)
         answer = await admin(made, method, path, body)
         assert answer.status_code in (200, 204)

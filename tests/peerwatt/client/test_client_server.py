@@ -15,6 +15,7 @@ import uvicorn
 from peerwatt.client import ApiProblem, AsyncClient, Client, OAuth, RetryPolicy
 from peerwatt.wire import (
     BatchOrderIn,
+    ClientIn,
     ContractOffer,
     DisputedReadingIn,
     EnvelopeIn,
@@ -198,6 +199,28 @@ async def test_grid_and_audit(running: Running) -> None:
         assert [record.seq for record in records] == list(range(1, head.seq + 1))
         assert records[-1].digest == head.digest
         assert await client.audit_record(3) == records[2]
+
+
+async def test_an_admin_makes_clients(running: Running) -> None:
+    async with running.client("admin") as client:
+        desk = await client.add_client(ClientIn(client="homes", role="aggregator", participants=(ONE,)))
+        assert (desk.participants, desk.has_secret, desk.revoked_at) == ([ONE], False, None)
+        key = await client.add_client_key("homes", label="desk", expires_at="2100-01-01T00:00:00Z")
+        assert key.key
+        assert [one.key_id async for one in client.client_keys("homes")] == [key.key_id]
+        async with AsyncClient(running.url, key.key, retry=FAST) as homes:
+            assert (await homes.me()).participants == [ONE]
+            changed = await client.set_client_participants("homes", [ONE, TWO])
+            assert changed == await client.client("homes")
+            assert (await homes.me()).participants == [ONE, TWO]
+        secret = await client.set_client_secret("homes")
+        async with AsyncClient(running.url, oauth=OAuth(secret.client_id, secret.client_secret), retry=FAST) as homes:
+            assert (await homes.me()).client_id == "homes"
+            await client.revoke_client("homes")
+            with pytest.raises(ApiProblem, match="401"):
+                await homes.me()
+        revoked = {one.client: one.revoked_at is not None async for one in client.clients(limit=3)}
+        assert revoked["homes"] and not revoked["the-grid"]
 
 
 async def test_everybody_and_the_client_for_threads(running: Running) -> None:
