@@ -155,6 +155,8 @@ async def add_key(call: Call) -> Answer:
     if body.role not in OF_PARTICIPANTS:
         raise failure(422, "bad_role", "Keys of a participant act for it", f"{body.role} acts for nobody by name")
     expires = expiry(body)
+    if await service.engine.read(lambda state: state.members[member].erasing):
+        raise refuse("not_legal_now", "the participant is to be erased")
     client = await service.registry.clients.client_for(participant, body.role)
     made = await service.registry.clients.add_key(client.id, label=body.label, expires=expires)
     await submit(call, Act(actor(call), "add_key", {"member": member, "key": made.key.id, "role": body.role}))

@@ -173,8 +173,12 @@ async def test_everything_of_a_person_can_be_had_by_it(made: World) -> None:
 async def test_an_erased_person_is_gone_and_its_key_opens_nothing(made: World) -> None:
     wrong = await call(made, "admin", "POST", f"/participants/{ONE}:erase", {"confirm": TWO})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "not_confirmed")
+    assert (await call(made, ONE, "GET", f"/participants/{ONE}/personal-data")).status_code == 200
     asked = await call(made, "admin", "POST", f"/participants/{ONE}:erase", {"confirm": ONE})
-    assert asked.status_code == 200
+    assert (asked.status_code, asked.json()["state"]) == (200, "pending")
+    assert (await call(made, ONE, "GET", "/participants/me")).status_code == 401  # shut out at once
+    again = await call(made, "admin", "POST", f"/participants/{ONE}/keys", {"role": "meter"})
+    assert again.status_code == 409
     for slot in range(5, 9):  # its last slot has to be settled first
         await made.to_slot(slot, 1)
     assert made.engine.member_of(ONE) is None
@@ -186,3 +190,5 @@ async def test_an_erased_person_is_gone_and_its_key_opens_nothing(made: World) -
     assert await made.registry.access.of(ONE) == []
     audit = (await call(made, "auditor", "GET", "/audit?limit=1000")).text
     assert ONE not in audit
+    public = b"".join(record.draft.body for record in made.service.journal.store.records)
+    assert ONE.encode() not in public  # not even in what it did itself
