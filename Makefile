@@ -25,8 +25,9 @@ demo: $(VENV)/.installed  ## simulate a year of the shipped semi-urban district 
 	@$(BIN)/peerwatt run semiurban --out runs/semiurban --overwrite
 	echo "The report: runs/semiurban/report.html (open it in a browser)"
 
-test: $(VENV)/.installed  ## the everyday tests, a few minutes
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
+PYTEST ?=
+test: $(VENV)/.installed  ## the everyday tests, a few minutes; PYTEST="..." adds options
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST)
 
 test-all: $(VENV)/.installed  ## every test
 	@$(BIN)/python -m pytest -n auto --dist loadfile

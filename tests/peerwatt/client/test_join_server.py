@@ -48,7 +48,7 @@ class Port:
 
     def start(self) -> None:
         listening = socket.create_server(("127.0.0.1", self.number))
-        config = uvicorn.Config(self.made.app, lifespan="off", log_level="critical")
+        config = uvicorn.Config(self.made.app, lifespan="off", log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._task = asyncio.create_task(self._server.serve([listening]))
 

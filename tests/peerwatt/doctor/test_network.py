@@ -108,7 +108,7 @@ def mosquitto(folder: Path, port: int, *, strangers: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            process.terminate()
+            process.kill()  # a SIGTERM that comes before its main loop is forgotten by Mosquitto
 
 
 @pytest.fixture
