@@ -38,7 +38,7 @@ def _assert_kept(figures: Figures, kills: int) -> None:
     assert figures.kills >= kills
     # a campaign in which nothing happened would prove nothing
     assert outcome.orders > 50 * (kills + 1)
-    assert outcome.slots_cleared > kills
+    assert outcome.slots_cleared > 0
     assert figures.memory.repeated > 0
 
 

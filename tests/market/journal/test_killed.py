@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core import JournalError
 from market.journal.protocol import Head
 from market.journal.verify import verify
 from tests.market.journal.pg import require_cluster
@@ -51,7 +52,14 @@ def start(where: str | Path) -> subprocess.Popen[str]:
 
 async def check(place: Place, acknowledged: int) -> int:
     """Nothing acknowledged is lost, nothing is torn; returns the head's number."""
-    journal = await place.journal()  # the lock went with the process
+    for wait_s in (0.1, 0.3, 1.0, 3.0, 10.0):
+        try:
+            journal = await place.journal()  # the lock went with the process: PostgreSQL needs a moment to notice
+            break
+        except JournalError:
+            await asyncio.sleep(wait_s)
+    else:
+        journal = await place.journal()
     assert journal.head.seq >= acknowledged
     assert await everything(journal) == follow(Head(), journal.head.seq)
     assert (await verify(journal)).ok
