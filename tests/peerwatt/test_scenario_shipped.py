@@ -127,7 +127,10 @@ def test_fontana_shares_as_the_comment_says() -> None:
         assert (round(own, 4), round(together, 4)) == (alone, shared)
 
 
-@pytest.mark.parametrize("file", sorted((DOCS.parents[1] / "examples").rglob("*.yaml")), ids=lambda file: file.stem)
+EXAMPLES = sorted({*DOCS.parents[1].glob("examples/*.yaml"), *DOCS.parents[1].glob("examples/**/scenario.yaml")})
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_examples_are_read(file: Path) -> None:
     loaded = load_scenario(file)
     needs_network = loaded.scenario.buildings_from is not None and loaded.scenario.network.source != "none"
