@@ -208,6 +208,7 @@ async def _put_registry(place: Path) -> dict[str, str]:
         await registry.close()
         _REGISTRY.append((await asyncio.to_thread(place.read_bytes), keys))
     data, keys = _REGISTRY[0]
+    await asyncio.to_thread(place.parent.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(place.write_bytes, data)
     return dict(keys)
 
