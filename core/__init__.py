@@ -13,9 +13,10 @@ from core.errors import (
     ScenarioError,
     ServiceError,
 )
-from core.hashing import canonical_json, file_sha256, sha256_hex
+from core.hashing import canonical_json, chain_digest, file_sha256, sha256_hex
 from core.keyed_random import keyed_generator, keyed_hash_u64, slot_uniforms
 from core.lattice import largest_remainder, round_half_even
+from core.quality import Quality, Reading
 from core.slots import SlotGrid
 
 __all__ = [
@@ -24,11 +25,14 @@ __all__ = [
     "JournalError",
     "MarketError",
     "PeerwattError",
+    "Quality",
+    "Reading",
     "RunError",
     "ScenarioError",
     "ServiceError",
     "SlotGrid",
     "canonical_json",
+    "chain_digest",
     "file_sha256",
     "keyed_generator",
     "keyed_hash_u64",

@@ -22,3 +22,14 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def chain_digest(previous: bytes, *parts: bytes) -> bytes:
+    """The link of a hash chain: SHA-256 over the digest before (32 bytes) and the parts, one after the other.
+
+    Whoever chains records fixes the parts' lengths or writes them into a part: the boundaries are not hashed.
+    """
+    running = hashlib.sha256(previous)
+    for part in parts:
+        running.update(part)
+    return running.digest()

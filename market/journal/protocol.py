@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.hashing import chain_digest
+
 SCHEMA_VERSION = 1
 """Of the records' format; a journal of an older one is upgraded when it is opened."""
 
@@ -92,14 +94,15 @@ def chained(head: Head, draft: Draft) -> Record:
     """
     seq = head.seq + 1
     kind = draft.kind.encode()
-    running = hashlib.sha256(head.digest)
-    running.update(_HEADER.pack(seq, draft.at_us, len(kind), len(draft.parts)))
-    running.update(kind)
-    running.update(hashlib.sha256(draft.body).digest())
-    running.update(hashlib.sha256(draft.unique.encode()).digest())
-    for part in draft.parts:
-        running.update(part.member.to_bytes(8, "big") + hashlib.sha256(part.sealed).digest())
-    return Record(seq, draft, running.digest())
+    digest = chain_digest(
+        head.digest,
+        _HEADER.pack(seq, draft.at_us, len(kind), len(draft.parts)),
+        kind,
+        hashlib.sha256(draft.body).digest(),
+        hashlib.sha256(draft.unique.encode()).digest(),
+        *(part.member.to_bytes(8, "big") + hashlib.sha256(part.sealed).digest() for part in draft.parts),
+    )
+    return Record(seq, draft, digest)
 
 
 @dataclass(frozen=True, slots=True)
