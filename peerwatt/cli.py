@@ -13,12 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peerwatt.arguments import assignment, names, overrides, positive, positive_int
 from peerwatt.audit_command import add_audit
 from peerwatt.bench_command import add_bench
+from peerwatt.commission_command import add_commission
 from peerwatt.doctor_command import add_doctor
+from peerwatt.emulate_command import add_emulate
+from peerwatt.guardian_command import add_guardian
 from peerwatt.join_command import add_join
 from peerwatt.journal_command import add_journal
 from peerwatt.mqtt_command import add_mqtt
+from peerwatt.probe_command import add_probe
 from peerwatt.serve_command import add_serve
 
 if TYPE_CHECKING:
@@ -36,6 +41,10 @@ PIPE_CLOSED = 141
 
 _PIPE_COLUMNS = 120
 _POWER_FLOWS = ("batch", "pandapower", "none")
+_ADDERS = (
+    add_audit, add_bench, add_serve, add_join, add_journal, add_mqtt, add_doctor, add_emulate, add_guardian, add_probe,
+    add_commission,
+)  # fmt: skip
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------
@@ -53,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_looking(commands)
-    for add in (add_audit, add_bench, add_serve, add_join, add_journal, add_mqtt, add_doctor):
+    for add in _ADDERS:
         add(commands, _add_command)
     return parser
 
@@ -75,9 +84,12 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument("--rule", metavar="RULE", help="another market rule: a registered name or a Python file")
     run.add_argument(
         "--speed",
-        type=_positive,
+        type=positive,
         metavar="FACTOR",
         help="pace the run by the wall clock, FACTOR times faster (context shadow)",
+    )
+    run.add_argument(
+        "--guardian", type=Path, metavar="SOCKET", help="guardian.sock of the guardian that owns the scenario's devices"
     )
     run.add_argument("--resume", action="store_true", help="go on with an interrupted run in the same folder")
     _add_run_options(run)
@@ -91,14 +103,14 @@ def _add_compare(commands: _Commands) -> None:
         _compare,
     )
     compare.add_argument("targets", nargs="+", metavar="SCENARIO|RUN", help="one scenario, or two or more run folders")
-    compare.add_argument("--rules", type=_names, metavar="A,B,...", help="rules to compare; needs one scenario")
-    compare.add_argument("--seeds", type=_positive_int, metavar="N", help="repeat under N seeds; figures get intervals")
+    compare.add_argument("--rules", type=names, metavar="A,B,...", help="rules to compare; needs one scenario")
+    compare.add_argument("--seeds", type=positive_int, metavar="N", help="repeat under N seeds; figures get intervals")
     _add_run_options(compare)
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/NAME)")
-    command.add_argument("--days", type=_positive_int, metavar="N", help="run N days from the start of the scenario")
+    command.add_argument("--days", type=positive_int, metavar="N", help="run N days from the start of the scenario")
     command.add_argument(
         "--set",
         action="append",
@@ -107,7 +119,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change one value of the scenario, e.g. --set network.v_max_pu=1.05; may be repeated",
     )
-    command.add_argument("--threads", type=_positive_int, default=1, metavar="N", help="threads of the power flow")
+    command.add_argument("--threads", type=positive_int, default=1, metavar="N", help="threads of the power flow")
     command.add_argument("--power-flow", choices=_POWER_FLOWS, help="how voltages are computed")
     command.add_argument("--overwrite", action="store_true", help="replace the run that stands in the folder")
     command.add_argument("--no-report", action="store_true", help="write no report.html")
@@ -127,35 +139,6 @@ def _add_looking(commands: _Commands) -> None:
     rules.add_argument(
         "--json", type=Path, metavar="FILE", help="with --audit: keep it in FILE, and measure new sources only"
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be a positive number")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("names no rule")
-    return names
-
-
-def assignment(text: str) -> tuple[str, str]:
-    """``KEY=VALUE`` of the option ``--set``; ArgumentTypeError if it is none."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key.strip(), value.strip()
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -230,28 +213,6 @@ def _out_folder(args: argparse.Namespace) -> Path:
     return Path("runs") / Path(args.scenario).stem
 
 
-def overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What ``--days`` and ``--set`` change."""
-    laid: dict[str, Any] = {}
-    if args.days is not None:
-        laid |= {"time.end": None, "time.days": args.days}
-    return laid | {key: _value(key, text) for key, text in args.set}
-
-
-def _value(key: str, text: str) -> Any:
-    """A value of ``--set``, read as a scenario file would read it."""
-    from core import ScenarioError
-    from peerwatt.scenario.source import parse_document
-
-    try:
-        document = parse_document(f"value: {text}", file=None, base_dir=Path.cwd())
-        if document.problems:
-            raise document.problems[0]
-    except ScenarioError as error:
-        raise ScenarioError(error.message, path=f"--set {key}={text}", remedy=error.remedy) from None
-    return document.value["value"]
-
-
 @contextmanager
 def _progress_bar(console: Console, what: str) -> Iterator[Progress]:
     """A progress bar with the time left; shown on a terminal only."""
@@ -301,6 +262,7 @@ def _run(args: argparse.Namespace) -> int:
             report=not args.no_report,
             progress=progress,
             speed=args.speed,
+            guardian=args.guardian,
         )
     console.print(summary_table(result.summary))
     doubts = result.static.options.get("doubts", [])

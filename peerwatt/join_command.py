@@ -13,6 +13,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peerwatt.arguments import positive_int
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -49,7 +51,7 @@ def add_join(commands: Any, add_command: Callable[..., argparse.ArgumentParser])
     energy = join.add_mutually_exclusive_group(required=True)
     energy.add_argument("--profile", type=Path, metavar="FILE", help="CSV with slot,net_wh; positive draws")
     energy.add_argument("--constant-wh", type=_whole, metavar="N", help="N Wh in every slot; negative feeds in")
-    join.add_argument("--slots", type=_positive_int, metavar="N", help="take part in N slots, then leave")
+    join.add_argument("--slots", type=positive_int, metavar="N", help="take part in N slots, then leave")
     join.add_argument("--report-meter", action="store_true", help="report the profile as meter readings after delivery")
     join.add_argument("--meter-key-file", type=Path, metavar="FILE", help="file with the key that reports them")
     join.add_argument("--mqtt", metavar="URL", help="trade over a broker instead: mqtt://ID@HOST:1883 or mqtts://...")
@@ -228,11 +230,4 @@ def _whole(text: str) -> int:
     value = int(text)
     if abs(value) > 10**12:
         raise argparse.ArgumentTypeError("must lie within 10**12 Wh")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
     return value

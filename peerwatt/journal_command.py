@@ -30,10 +30,18 @@ def add_journal(commands: Any, add_command: Callable[..., argparse.ArgumentParse
     kinds = journal.add_subparsers(dest="journal", metavar="WHAT", title="what to do", required=True)
 
     check = add_command(kinds, "verify", "Check every digest, the head, unique names and the ledger's sums.", _verify)
-    check.add_argument("data", metavar="DATA", help=_DATA)
+    check.add_argument("data", metavar="DATA", help=f"{_DATA}, or journal folder of a guardian")
     check.add_argument(
         "--noted", action="append", default=[], metavar="SEQ:DIGEST", help="a head written down earlier; repeatable"
     )
+
+    told = add_command(
+        kinds, "explain", "Who ordered what of a device and why, which bytes went out, what came back.", _explain
+    )
+    told.add_argument("journal", type=Path, metavar="DIR", help="journal folder of a guardian")
+    told.add_argument("--device", required=True, metavar="ID", help="the device's id")
+    told.add_argument("--at", required=True, metavar="TIME", help="2026-11-23T08:05, UTC unless it says otherwise")
+    told.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long from then (default: 60)")
 
     replay = add_command(
         kinds, "replay", "Compute every book, price and ledger again and compare with what is recorded.", _replay
@@ -71,6 +79,10 @@ def _say(text: str) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from controllers.guardian.journal import is_journal
+
+    if "://" not in args.data and is_journal(Path(args.data)):
+        return _verify_guardian(args)
     from peerwatt.live.journal_tools import verify_all
 
     report, sums = _run(verify_all(args.data, [_head(text) for text in args.noted]))
@@ -78,6 +90,34 @@ def _verify(args: argparse.Namespace) -> int:
     if sums is not None:
         _say(str(sums))
     return 0 if report.ok and sums is not None and not sums.wrong else FOUND_SOMETHING
+
+
+def _verify_guardian(args: argparse.Namespace) -> int:
+    from controllers.guardian.journal import Head, verify
+    from core import JournalError
+
+    try:
+        noted = [Head.parse(text) for text in args.noted]
+    except ValueError:
+        raise JournalError("--noted is not SEQ:DIGEST", remedy="as `peerwatt journal verify` prints them") from None
+    report = verify(Path(args.data), noted=noted)
+    _say(str(report))
+    return 0 if report.ok else FOUND_SOMETHING
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from controllers.guardian.journal import explain
+    from core import JournalError
+
+    try:
+        at = datetime.fromisoformat(args.at)
+    except ValueError:
+        raise JournalError(f"--at {args.at} is no time", remedy="write it as 2026-11-23T08:05") from None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    _say(str(explain(args.journal, args.device, at, length_s=args.seconds)))
+    return 0
 
 
 def _head(text: str) -> Any:

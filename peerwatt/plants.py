@@ -1,7 +1,7 @@
 """The plant port: what is told to do something, and tells what it did. Models here; devices beside them.
 
-Only ``Clock`` and ``Plant`` differ between contexts. A plant is chosen per building: here either the model on arrays
-or, for a battery, an emulated device behind Modbus.
+Only ``Clock`` and ``Plant`` differ between contexts. A plant is chosen per building: the model on arrays, which is
+here, or devices for its battery and its PV (`peerwatt.devices`).
 """
 
 from __future__ import annotations
@@ -64,6 +64,40 @@ class BatteryBank(Protocol):
         """Return to a state."""
 
 
+class SourceBank(Protocol):
+    """The PV of a plant: models, or some of them devices."""
+
+    def tell(self, generate_wh: Int, curtail_wh: Int, slot_s: int) -> None:
+        """Hand over what buildings are to generate and to hold back, (S, B) each, at the start of the slots."""
+
+    def run(self, generate_wh: Int, slot_s: int) -> Int:
+        """Say what was generated (S, B), once the slots are over."""
+
+    def checkpoint(self) -> Arrays:
+        """State as arrays."""
+
+    def restore(self, arrays: Arrays) -> None:
+        """Return to a state."""
+
+
+class ModelSources:
+    """PV that generates what its profile says."""
+
+    def tell(self, generate_wh: Int, curtail_wh: Int, slot_s: int) -> None:
+        """Nothing to do: a model is told and run in one."""
+
+    def run(self, generate_wh: Int, slot_s: int) -> Int:
+        """What it was told."""
+        return generate_wh
+
+    def checkpoint(self) -> Arrays:
+        """Nothing is kept."""
+        return {}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Nothing is kept."""
+
+
 class ProfileFollower:
     """Integer Wh of assets that follow profiles, rounded with a remainder that is carried and never dropped."""
 
@@ -92,11 +126,12 @@ def reactive_kvar(demand: Demand, profile_values: Float, n_buildings: int, hours
 class ModelPlant:
     """Models on arrays: profiles, batteries by an exact integer kernel, cars by their sessions."""
 
-    def __init__(self, system: System, batteries: BatteryBank) -> None:
+    def __init__(self, system: System, batteries: BatteryBank, sources: SourceBank | None = None) -> None:
         from grid.assets.ev import initial_ev_state
 
         self._system = system
         self._batteries = batteries
+        self._sources = ModelSources() if sources is None else sources
         n = system.n_buildings
         self._load = ProfileFollower(system.demand.load, n)
         self._heat_pump = ProfileFollower(system.demand.heat_pump, n)
@@ -124,7 +159,11 @@ class ModelPlant:
 
     def apply(self, set_points: SetPoints, window: Window) -> None:
         """Models always take what they are told and keep their limits in ``measure``; devices are written to now."""
-        self._batteries.tell(set_points.battery_wh, self._system.grid.length_s)
+        if self._due is None or self._due[0] != window:
+            raise RuntimeError("apply comes after forecast of the same window")
+        slot_s = self._system.grid.length_s
+        self._batteries.tell(set_points.battery_wh, slot_s)
+        self._sources.tell(self._due[1].pv_wh - set_points.curtail_wh, set_points.curtail_wh, slot_s)
         self._told = set_points
 
     def measure(self, window: Window) -> Flows:
@@ -140,13 +179,14 @@ class ModelPlant:
         n = system.n_buildings
         ev, self._ev = step_evs(system.chargers.columns, system.chargers.sessions, self._ev, window.first, told.ev_wh)
         battery = self._batteries.run(told.battery_wh, system.grid.length_s)
+        made = self._sources.run(expected.pv_wh - told.curtail_wh, system.grid.length_s)
         home = system.storage.columns.building
         car = system.chargers.columns.building
         self._due = self._told = None
         return Flows(
             load_wh=expected.load_wh,
             heat_pump_wh=expected.heat_pump_wh,
-            pv_wh=expected.pv_wh - told.curtail_wh,
+            pv_wh=made,
             curtailed_wh=told.curtail_wh,
             ev_wh=sum_by_building(ev.charge_wh, car, n),
             charge_wh=sum_by_building(battery.charge_wh, home, n),
@@ -162,6 +202,7 @@ class ModelPlant:
     def checkpoint(self) -> Arrays:
         """All remainders, stored energies and progress of cars."""
         arrays = {f"battery.{k}": v for k, v in self._batteries.checkpoint().items()}
+        arrays |= {f"source.{k}": v for k, v in self._sources.checkpoint().items()}
         arrays |= {f"ev.{f.name}": getattr(self._ev, f.name) for f in fields(self._ev)}
         followers = {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}
         return arrays | {f"remainder.{k}": f.remainder for k, f in followers.items()}
@@ -171,6 +212,7 @@ class ModelPlant:
         from grid.assets.ev import EvState
 
         self._batteries.restore(_below(arrays, "battery."))
+        self._sources.restore(_below(arrays, "source."))
         self._ev = EvState(**_below(arrays, "ev."))
         for name, follower in {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}.items():
             follower.remainder = arrays[f"remainder.{name}"]
@@ -180,7 +222,7 @@ class ModelBatteries:
     """Batteries as columns, stepped by one compiled kernel."""
 
     def __init__(self, system: System) -> None:
-        self._columns = system.storage.columns
+        self.columns = system.storage.columns
         self._state = system.storage.initial
 
     def state(self) -> BatteryState:
@@ -194,7 +236,7 @@ class ModelBatteries:
         """Carry out requests (S, K); what is out of limits is clipped."""
         from grid.assets.battery import step_batteries
 
-        flows, self._state = step_batteries(self._columns, self._state, request_wh)
+        flows, self._state = step_batteries(self.columns, self._state, request_wh)
         return flows
 
     def follow(self, stored_wh: Int) -> None:
@@ -209,7 +251,7 @@ class ModelBatteries:
         """Return to a state."""
         from grid.assets.battery import BatteryState
 
-        self._state = BatteryState(**arrays)
+        self._state = BatteryState(**{f.name: arrays[f.name] for f in fields(BatteryState)})
 
 
 def _below(arrays: Arrays, prefix: str) -> Arrays:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from market.registry import Rule
     from market.settlement.bills import BillAccumulator
     from peerwatt.cycle import SlotCycle
+    from peerwatt.devices.banks import Banks
+    from peerwatt.devices.opening import Opener
     from peerwatt.messages import Closed
-    from peerwatt.plants import Arrays, BatteryBank
+    from peerwatt.plants import Arrays
     from peerwatt.results.writer import RunWriter
     from peerwatt.scenario import LoadedScenario
     from peerwatt.system import System
@@ -37,6 +40,7 @@ def run(
     report: bool = True,
     progress: Progress | None = None,
     speed: float | None = None,
+    guardian: Path | None = None,
 ) -> Run:
     """Simulate a scenario and write its run folder.
 
@@ -64,8 +68,10 @@ def run(
     progress
         Called with the slots done and the slots in all.
     speed
-        Pace the run by the wall clock, that many times faster (context ``shadow``): one slot at a time, with buildings
-        of ``plant: emulated`` behind Modbus.
+        Pace the run by the wall clock, that many times faster (context ``shadow``): one slot at a time, with devices
+        where a building's ``plant`` wants them (docs/plants.md).
+    guardian
+        Socket of the guardian that owns the devices which the scenario names; devices in real time, so use speed 1.
 
     Raises
     ------
@@ -73,7 +79,7 @@ def run(
         With file, place, reason and remedy.
     """
     from grid.sources.cache import cache_folder
-    from peerwatt.emulated import battery_bank
+    from peerwatt.devices.opening import opened_banks
     from peerwatt.prepare import prepare
 
     laid = dict(overrides or {})
@@ -87,15 +93,27 @@ def run(
         return done
     writer, state = _open(folder, system, overwrite=overwrite, resume=resume)
     try:
-        with battery_bank(system, emulate=speed is not None) as batteries:
-            session = _Session(system, writer, batteries, state, progress)
+        with _guarded(guardian) as opener, opened_banks(system, speed=speed, guardian=opener) as banks:
+            session = _Session(system, writer, banks, state, progress)
             session.drive(speed)
     except BaseException as error:
         writer.abandon()
         if isinstance(error, Exception):  # an interruption leaves its folder for --resume
             writer.discard_unless_resumable()
         raise
-    return _finish(loaded, writer, session.bills, report=report)
+    return _finish(loaded, writer, session, report=report)
+
+
+@contextmanager
+def _guarded(socket: Path | None) -> Iterator[Opener | None]:
+    """The way to a guardian's devices, if there is a guardian."""
+    if socket is None:
+        yield None
+        return
+    from peerwatt.devices.guardian_port import guardian_ports
+
+    with guardian_ports(socket, owner="peerwatt run") as opener:
+        yield opener
 
 
 def _loaded(scenario: str | Path | Mapping[str, Any], overrides: dict[str, Any], rule: object) -> LoadedScenario:
@@ -143,7 +161,7 @@ class _Session:
     """One run: its cycle, what is written, and where it can be taken up again."""
 
     def __init__(
-        self, system: System, writer: RunWriter, batteries: BatteryBank, state: Arrays, progress: Progress | None
+        self, system: System, writer: RunWriter, banks: Banks, state: Arrays, progress: Progress | None
     ) -> None:
         from market.settlement.bills import BillAccumulator
         from peerwatt.cycle import SlotCycle
@@ -153,7 +171,8 @@ class _Session:
         self._writer = writer
         self._progress = progress
         self._first = writer.next_slot
-        self._plant = ModelPlant(system, batteries)
+        self.devices = banks.accounts
+        self._plant = ModelPlant(system, banks.batteries, banks.sources)
         self.cycle: SlotCycle = SlotCycle(system, self._plant)
         terms = system.supply.bills
         self.bills: BillAccumulator = BillAccumulator(terms)
@@ -170,6 +189,8 @@ class _Session:
         from peerwatt.clocks import run_paced, run_virtual
         from peerwatt.simulate import SIMULATION_WINDOW, slot_process
 
+        if self.devices:
+            self._warm_up()
         grid = self._system.grid
         env = simpy.Environment(initial_time=self._first * grid.length_s)
         window = SIMULATION_WINDOW if speed is None else 1
@@ -179,6 +200,20 @@ class _Session:
             run_virtual(env, until)
         else:
             asyncio.run(run_paced(env, grid.n * grid.length_s + 1, speed))
+
+    def _warm_up(self) -> None:
+        """Load what a slot needs (compiled code, the network's factors) before devices wait for it."""
+        from core import GridError
+        from peerwatt.cycle import SlotCycle
+        from peerwatt.messages import Window
+        from peerwatt.plants import ModelBatteries, ModelPlant
+
+        if self._first >= self._system.grid.n:
+            return
+        cycle = SlotCycle(self._system, ModelPlant(self._system, ModelBatteries(self._system)))
+        window = Window(self._first, 1)
+        with suppress(GridError):  # told when it happens in earnest
+            cycle.close(window, cycle.open(window))
 
     def _take(self, closed: Closed) -> None:
         record = closed.record
@@ -201,7 +236,8 @@ def _below(arrays: Mapping[str, Any], prefix: str) -> Arrays:
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
 
 
-def _finish(loaded: LoadedScenario, writer: RunWriter, bills: BillAccumulator, *, report: bool) -> Run:
+def _finish(loaded: LoadedScenario, writer: RunWriter, session: _Session, *, report: bool) -> Run:
+    from peerwatt.devices.account import devices_summary
     from peerwatt.scenario import resolved_yaml
 
     outputs = loaded.scenario.outputs
@@ -215,7 +251,8 @@ def _finish(loaded: LoadedScenario, writer: RunWriter, bills: BillAccumulator, *
         extras.append(add_report)
     folder = writer.finish(
         scenario_text=resolved_yaml(loaded.scenario, relative_to=writer.target),
-        bills=bills.bills(),
+        bills=session.bills.bills(),
+        devices=devices_summary(list(session.devices)),
         statements=outputs.statements,
         extras=extras,
     )

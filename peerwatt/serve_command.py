@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peerwatt.arguments import assignment, names, overrides, port, positive_int
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,8 +37,6 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
     add_command
         Adds one command: (commands, name, summary, handler) -> its parser.
     """
-    from peerwatt.cli import assignment  # which imports this module
-
     summary = "Run a neighbourhood's market in wall-clock time, over HTTP and MQTT, for modelled and outside members."
     serve = add_command(commands, "serve", summary, serve_scenario)
     serve.add_argument("scenario", metavar="SCENARIO", help="name of a shipped scenario, or a YAML file")
@@ -45,7 +45,7 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
     serve.add_argument("--host", default=DEFAULT_HOST, metavar="ADDRESS", help="to listen on (default: this machine)")
     serve.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=DEFAULT_PORT,
         metavar="N",
         help=f"of the API (default: {DEFAULT_PORT}; 0: a free one)",
@@ -66,7 +66,7 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
         "--mqtt-plain", action="store_true", help="the broker is on another machine, and the network between is safe"
     )
     serve.add_argument(
-        "--outside", type=_names, default=[], metavar="A,B,...", help="buildings whose own clients bid for them"
+        "--outside", type=names, default=[], metavar="A,B,...", help="buildings whose own clients bid for them"
     )
     serve.add_argument(
         "--meters",
@@ -74,8 +74,11 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
         default="modelled",
         help="whose are the meters of outside buildings",
     )
-    serve.add_argument("--duration-slots", type=_positive_int, metavar="N", help="stop after N slots")
-    serve.add_argument("--days", type=_positive_int, metavar="N", help="serve N days from the start of the scenario")
+    serve.add_argument(
+        "--guardian", type=Path, metavar="SOCKET", help="guardian.sock of the guardian that owns the devices"
+    )
+    serve.add_argument("--duration-slots", type=positive_int, metavar="N", help="stop after N slots")
+    serve.add_argument("--days", type=positive_int, metavar="N", help="serve N days from the start of the scenario")
     serve.add_argument(
         "--set",
         action="append",
@@ -84,7 +87,7 @@ def add_serve(commands: Any, add_command: Callable[..., argparse.ArgumentParser]
         metavar="KEY=VALUE",
         help="change one value of the scenario; may be repeated",
     )
-    serve.add_argument("--threads", type=_positive_int, default=1, metavar="N", help="threads of the power flow")
+    serve.add_argument("--threads", type=positive_int, default=1, metavar="N", help="threads of the power flow")
     serve.add_argument("--quiet", action="store_true", help="print errors and the first key only")
 
 
@@ -93,24 +96,6 @@ def _speed(text: str) -> float:
     if not 1 / _PPM <= value <= _HIGHEST_SPEED:
         raise argparse.ArgumentTypeError(f"must lie between {1 / _PPM} and {_HIGHEST_SPEED:g}")
     return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65_535:
-        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
-    return value
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def serve_scenario(args: argparse.Namespace) -> int:
@@ -127,7 +112,6 @@ def serve_scenario(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from peerwatt.cli import overrides
     from peerwatt.live.options import Options
 
     return Options(
@@ -147,6 +131,7 @@ def _options(args: argparse.Namespace) -> Options:
         mqtt_plain=args.mqtt_plain,
         outside=frozenset(args.outside),
         outside_meters=args.meters == "outside",
+        guardian=args.guardian,
         slots=args.duration_slots,
         threads=args.threads,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core import SlotGrid
 from peerwatt.results.record import RunStatic
-from peerwatt.scenario.models import Scenario
+from peerwatt.scenario.models import DevicePlant, Scenario
 
 if TYPE_CHECKING:
     from grid.assets.battery import BatteryColumns, BatteryState
@@ -61,7 +61,6 @@ class Storage:
     columns: BatteryColumns
     controller: tuple[str, ...]  # (K,)
     initial: BatteryState
-    emulated: NDArray[np.bool_]  # (K,) behind Modbus instead of a model
     community: NDArray[np.bool_]  # (K,) stands at a building that has storage only
 
 
@@ -180,6 +179,7 @@ class System:
     demand: Demand
     storage: Storage
     chargers: Chargers
+    plants: tuple[DevicePlant | None, ...]  # (B,) devices that stand for battery or PV in a paced or live run
     community: NDArray[np.bool_]  # (B,) storage only: serves the neighbourhood, or stands idle without a market
     export_limit_wh: Int  # (B,) per slot; negative = none
     supply: Supply

@@ -17,6 +17,7 @@ from peerwatt.api import (
     routes_audit,
     routes_clients,
     routes_contracts,
+    routes_devices,
     routes_envelopes,
     routes_health,
     routes_markets,
@@ -63,6 +64,7 @@ GROUPS = (
     routes_participants.routes,
     routes_clients.routes,
     routes_personal.routes,
+    routes_devices.routes,
     routes_audit.routes,
 )
 OPERATIONS: tuple[Operation, ...] = tuple(operation for group in GROUPS for operation in group.operations)

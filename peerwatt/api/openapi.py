@@ -61,6 +61,7 @@ _PATH_SCHEMAS: Mapping[str, tuple[Any, str]] = {
     "publication": (str, "17"),
     "key": (str, "k7f3a2qd"),
     "seq": (str, "48211"),
+    "device": (wire.DeviceId, "bench-1"),
 }
 
 _KEY_HEADER = {

@@ -36,6 +36,7 @@ RATES: Mapping[str, Rate] = MappingProxyType({
     "measurements": Rate(10, 100),
     "stream": Rate(1, 20),
     "token": Rate(0.2, 10),
+    "stop": Rate(2, 20),
 })  # fmt: skip
 """Per client; ``token`` per address and per client. A batch costs as many as it holds in hundreds."""
 

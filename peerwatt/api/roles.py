@@ -32,6 +32,9 @@ SCOPES: Mapping[str, str] = MappingProxyType({
     "personal:read": "everything the service keeps of a person, and who looked at it",
     "personal:erase": "erase a person",
     "metrics:read": "the service's own figures",
+    "devices:read": "devices of the guardian and what they measure",
+    "devices:control": "tell devices something for a while, and disarm them",
+    "devices:stop": "stop every device",
 })  # fmt: skip
 """Every scope and what it opens."""
 
@@ -60,17 +63,19 @@ ROLES: Mapping[str, Role] = MappingProxyType({
         frozenset({
             "market:read", "market:operate", "settlement:read", "settlement:operate", "participants:admin",
             "audit:read", "stream:read", "statements:read", "measurements:read", "measurements:write", "metrics:read",
+            "devices:read", "devices:control", "devices:stop",
         }),
         "all",
     ),
     "grid": Role(
         frozenset({
             "network:read", "network:write", "envelopes:read", "envelopes:publish", "market:read", "market:operate",
-            "stream:read", "audit:read", "metrics:read",
+            "stream:read", "audit:read", "metrics:read", "devices:read", "devices:control", "devices:stop",
         }),
         "all",
     ),
     "auditor": Role(frozenset({"audit:read", "market:read", "settlement:read"}), "none"),
+    "technician": Role(frozenset({"devices:read", "devices:control", "devices:stop", "metrics:read"}), "none"),
     "admin": Role(frozenset(SCOPES), "all"),
 })  # fmt: skip
 """Every role."""

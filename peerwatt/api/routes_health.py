@@ -11,6 +11,7 @@ from peerwatt.api.metrics import CONTENT_TYPE, slot_states
 from peerwatt.api.operation import Answer, Call, Group
 from peerwatt.api.principal import is_local
 from peerwatt.api.problems import Refusal, refuse
+from peerwatt.devices.exposition import device_figures
 from peerwatt.wire.times import time_text
 
 routes = Group("Service")
@@ -65,4 +66,10 @@ async def get_metrics(call: Call) -> Answer:
             raise found
     metrics = call.service.metrics
     metrics.slots(await call.service.engine.read(slot_states))
-    return Answer(raw=metrics.text())
+    return Answer(raw=metrics.text() + await _of_devices(call))
+
+
+async def _of_devices(call: Call) -> bytes:
+    """What the guardian's devices measure, and its own figures; that it is away, when it is."""
+    port = call.service.devices
+    return b"" if port is None else await device_figures(port)

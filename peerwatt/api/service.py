@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from peerwatt import wire
 from peerwatt.api.views import MarketFacts, market_facts
 from peerwatt.wire.times import SlotNames, time_us
 
 if TYPE_CHECKING:
+    from controllers.guardian.client import LeaseAnswer
+    from core.quality import Reading
     from market.engine.commands import Command, Done, Refused
     from market.engine.config import EngineConfig
     from market.engine.state import SettledVersion, Settlement, State
@@ -63,6 +65,36 @@ class Past:
     own: Settlement
 
 
+class DevicesPort(Protocol):
+    """What of a guardian the application uses; `peerwatt.devices.guardian_link.GuardianLink` is one.
+
+    Every method raises `core.DeviceError`: remote if no guardian answers, its `GuardianError` if it says no.
+    """
+
+    async def devices(self) -> list[dict[str, Any]]:
+        """Every device (docs/guardian.md, ``devices``)."""
+
+    async def measure(self, device: str) -> Mapping[str, Reading]:
+        """Its readings by name, dated on the event loop's clock."""
+
+    async def metrics(self) -> list[dict[str, Any]]:
+        """The guardian's own figures."""
+
+    async def hold(
+        self, device: str, control: str, value: float, *, level: str, owner: str, ttl_s: float, key: str = ""
+    ) -> LeaseAnswer:
+        """Ask for a lease; a refusal is an answer."""
+
+    async def release(self, device: str, control: str, owner: str) -> bool:
+        """Give a lease back; False if there is none."""
+
+    async def mode(self, device: str, mode: str, who: str) -> Mapping[str, str]:
+        """Bring a device into a mode; the modes by device."""
+
+    async def stop(self, reason: str, who: str) -> dict[str, Any]:
+        """Stop everything."""
+
+
 class HistoryPort(Protocol):
     """Settled slots that the engine no longer keeps."""
 
@@ -100,6 +132,8 @@ class Service:
         network states hold. None where the scenario has no network.
     history
         Settled slots that the engine no longer keeps.
+    devices
+        The site's guardian; None where the service was started without one.
     stream_valid_s
         Streams end after so many seconds; None: when the client likes.
     trouble
@@ -122,6 +156,7 @@ class Service:
     currency: str = "EUR"
     network: wire.NetworkOut | None = None
     history: HistoryPort | None = None
+    devices: DevicesPort | None = None
     trouble: Callable[[], str] = lambda: ""
     stream_valid_s: float | None = None
     names: SlotNames = field(init=False)

@@ -85,4 +85,14 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = MappingProxyType({
     "MembershipNews": {**_NEWS, "state": "joined", "from_slot": _SLOT, "reason": ""},
     "NetworkNews": {**_NEWS, "slot": _SLOT, "loss_wh": 38, "state": {"worst_v_pu": 0.974}},
     "SettledNews": {**_NEWS, "slot": _SLOT, "version": 1, "reason": "settled", "loss_wh": 38},
+    "DeviceTelemetry": {
+        "device": "bench-1", "building": "house-07", "at": _AT, "mode": "observe", "link": "up", "quality": "comm-fail",
+        "readings": {
+            "w": {"value": -5_000, "unit": "W", "quality": "good", "source_time": _AT, "reason": ""},
+            "soc": {
+                "value": None, "unit": "1/1000", "quality": "comm-fail", "source_time": _AT,
+                "reason": "no answer within 0.5 s",
+            },
+        },
+    },
 })  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
+from peerwatt.gateway.payloads_devices import DeviceTelemetry
 from peerwatt.wire.fields import (
     MAX_BATCH,
     MAX_READINGS,
@@ -411,6 +412,7 @@ REQUESTS: dict[str, tuple[type[In], ...]] = {
 _NEWS: tuple[type[msgspec.Struct], ...] = (
     Ack, EngineStatus, MarketNews, SlotNews, PriceNews, BookNews, TradeNews, OrderNews, ResultNews, BillNews, TermsNews,
     EnvelopeNews, SetPoints, Home, DisputeNews, MembershipNews, NetworkNews, SettledNews,
+    DeviceTelemetry,
 )  # fmt: skip
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {

@@ -11,6 +11,7 @@ STATUS = f"{ROOT}/status"
 CHECK = f"{ROOT}/check"
 NETWORK = f"{ROOT}/operator/network"
 SETTLED = f"{ROOT}/operator/settled"
+DEVICES = f"{ROOT}/operator/devices"
 HOME_ASSISTANT = "homeassistant"
 IDENT = "peerwatt_"
 
@@ -34,7 +35,7 @@ class TopicInfo:
     Parameters
     ----------
     template
-        With ``{market}``, ``{slot}`` (its start, ``2016-06-01T12:00:00Z``) and ``{participant}``.
+        With ``{market}``, ``{device}``, ``{slot}`` (its start, ``2016-06-01T12:00:00Z``) and ``{participant}``.
     writes, reads
         Who may publish and who may read.
     payload
@@ -58,7 +59,7 @@ class TopicInfo:
     def filter(self, participant: str = "+") -> str:
         """The topic filter of all of it, or of one participant's."""
         text = self.template.replace("{participant}", participant)
-        return text.replace("{market}", "+").replace("{slot}", "+")
+        return text.replace("{market}", "+").replace("{slot}", "+").replace("{device}", "+")
 
 
 _MARKET = ROOT + "/markets/{market}"
@@ -119,6 +120,10 @@ TOPICS: tuple[TopicInfo, ...] = (
         "Nothing is ever said here: `peerwatt mqtt check` tries whether somebody can.",
     ),
     TopicInfo(NETWORK, Who.GATEWAY, Who.GATEWAY, "NetworkNews", True, "two slots", "The network in the last slot."),
+    TopicInfo(
+        DEVICES + "/{device}", Who.GATEWAY, Who.GATEWAY, "DeviceTelemetry", True, "a few seconds",
+        "What a device of the guardian measures, with its quality.",
+    ),
     TopicInfo(SETTLED, Who.GATEWAY, Who.GATEWAY, "SettledNews", False, _DAY, "A version of a slot's settlement."),
 )  # fmt: skip
 """Every topic. What the gateway alone reads is also for the operator's own account."""
@@ -150,6 +155,21 @@ def discovery_topic(participant: str) -> str:
 def discovery_id(participant: str) -> str:
     """A building's id in Home Assistant, of letters, digits, ``_`` and ``-``; no two participants have the same."""
     return IDENT + _level(participant).replace("_", "_-").replace(".", "__")
+
+
+def device_topic(device: str) -> str:
+    """Where a device's readings stand."""
+    return f"{DEVICES}/{_level(device)}"
+
+
+def device_discovery_topic(device: str) -> str:
+    """Where Home Assistant looks for a device."""
+    return f"{HOME_ASSISTANT}/device/{device_discovery_id(device)}/config"
+
+
+def device_discovery_id(device: str) -> str:
+    """A device's id in Home Assistant; it is no building's (`discovery_id`)."""
+    return f"peerwattdevice_{_level(device)}"
 
 
 def split_participant(topic: str) -> tuple[str, str] | None:

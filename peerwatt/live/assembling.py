@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from peerwatt.api.binding import Binding
     from peerwatt.api.metrics import Metrics
     from peerwatt.api.security import Security
-    from peerwatt.api.service import HistoryPort
+    from peerwatt.api.service import DevicesPort, HistoryPort
     from peerwatt.gateway.gateway import Gateway
     from peerwatt.live.reports import SetPoint
     from peerwatt.system import System
@@ -38,7 +38,12 @@ class Parts:
 
 
 def make_app(
-    parts: Parts, system: System, metrics: Metrics, history: HistoryPort, binding: Binding
+    parts: Parts,
+    system: System,
+    metrics: Metrics,
+    history: HistoryPort,
+    binding: Binding,
+    devices: DevicesPort | None = None,
 ) -> tuple[Callable[..., Awaitable[Any]], Callable[[], Awaitable[None]]]:
     """The application that the server serves, and what ends its streams before the server ends."""
     from peerwatt.api.app import create_app
@@ -79,6 +84,7 @@ def make_app(
         currency=currency,
         network=network_out(system),
         history=history,
+        devices=devices,
         trouble=lambda: "" if engine.broken is None else "broken",
     )
     return create_app(service, hosts=binding.hosts), hub.close

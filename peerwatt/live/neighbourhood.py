@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,6 @@ from market.engine.commands import (
     Measure,
     MeasureNetwork,
     NewOrder,
-    Reading,
     Refused,
     Tick,
 )
@@ -34,14 +33,15 @@ from market.engine.state import ERASED
 from peerwatt.clearing import no_contracts
 from peerwatt.clocks import Stopwatch
 from peerwatt.cycle import SlotCycle, dispatch, meter, physics, plan
-from peerwatt.emulated import battery_bank
+from peerwatt.devices.banks import Banks
 from peerwatt.live.desk import Desk, desk_for, with_own_terms
 from peerwatt.live.genesis import Roll
+from peerwatt.live.readings import sourced_readings
 from peerwatt.live.reports import SetPoint, SlotReport, network_state, set_points_of
 from peerwatt.market_step import make_book
-from peerwatt.messages import Flows, Meters, NetworkState, Plan, Window
+from peerwatt.messages import Flows, NetworkState, Plan, Window
 from peerwatt.own_terms import agree
-from peerwatt.plants import ModelPlant
+from peerwatt.plants import ModelBatteries, ModelPlant, ModelSources
 from peerwatt.prices import window_prices
 from peerwatt.simulate import SIMULATION_WINDOW, windows
 
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     from peerwatt.live.recovery import PlantFile
     from peerwatt.plants import Arrays
     from peerwatt.system import System
-
-SOURCE = "model"
-"""Name of modelled meters in the journal."""
 
 HELD_AHEAD = 100
 """Gates that wait beyond the next one: more than can become due while one tick is on its way."""
@@ -113,6 +110,8 @@ class Neighbourhood:
         Told of the plans of each gate, for rules that look at the network.
     on_slot, on_set_points
         Told of each gate, and of what the devices are to do.
+    banks
+        Batteries and PV, some of them devices; None takes models.
     """
 
     def __init__(
@@ -126,6 +125,7 @@ class Neighbourhood:
         books: FeederBooks | None = None,
         on_slot: Callable[[SlotReport], None] | None = None,
         on_set_points: Callable[[list[SetPoint]], None] | None = None,
+        banks: Banks | None = None,
     ) -> None:
         self.system = system
         self.market = engine.config.markets[0].market_id
@@ -140,7 +140,8 @@ class Neighbourhood:
         self._on_slot = on_slot
         self._on_set_points = on_set_points
         self._loss_remainder_wh = np.zeros(1)
-        self._plant = self._new_plant()
+        self._banks = banks or Banks(ModelBatteries(system), ModelSources())
+        self._plant = ModelPlant(system, self._banks.batteries, self._banks.sources)
 
     # --- the clockwork ------------------------------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class Neighbourhood:
             due_us = config.slot_start_us(slot)
             if not await self._reached(due_us, stop):
                 return
-            flows = self._plant.measure(Window(slot - 1, 1)) if delivering else None
+            flows = await self._measured(slot - 1) if delivering else None
             kept = self._plant.checkpoint()
             missed = slot < end and self._clock() >= config.slot_start_us(slot + 1)
             if missed:  # time is not pressing any more, and slots settle in their order
@@ -240,10 +241,10 @@ class Neighbourhood:
         orders = self._orders(slot, book)
         if orders and desk.takes_orders and not desk.entered:
             bids.append(EnterMany(self.market, orders))
-        self._set_points(slot, intent, desk)
+        await self._set_points(slot, intent, desk)
         if missed:
             await self._tell(*bids)
-            await self._meters(slot, self._plant.measure(Window(slot, 1)))
+            await self._meters(slot, await self._measured(slot))
             bids = []
         watch = Stopwatch()
         await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
@@ -289,14 +290,25 @@ class Neighbourhood:
     def _by_member(self, per_building: np.ndarray) -> tuple[tuple[int, int], ...]:
         return tuple((m, int(per_building[b])) for m, b in self.roll.pairs)
 
-    def _set_points(self, slot: int, intent: Plan, desk: Desk) -> None:
+    async def _measured(self, slot: int) -> Flows:
+        """What flowed in a slot that is over. Devices are read in a thread: the market goes on meanwhile."""
+        window = Window(slot, 1)
+        if not self._banks.accounts:
+            return self._plant.measure(window)
+        return await asyncio.to_thread(self._plant.measure, window)
+
+    async def _set_points(self, slot: int, intent: Plan, desk: Desk) -> None:
         """Tell the plant. A trade obliges to pay, not to move a battery: the controllers' plan stands in any case.
 
         While the market is suspended nothing of it reaches a device, and set-points say that they are the default.
         """
         window = Window(slot, 1)
         told = dispatch(intent, no_contracts(1, self.system.n_buildings))
-        self._plant.apply(told, window)
+        if not self._banks.accounts:
+            self._plant.apply(told, window)
+        else:
+            with self._banks.replaying() if desk.halted else nullcontext():
+                await asyncio.to_thread(self._plant.apply, told, window)
         if self._on_set_points is not None:
             source = "default" if desk.halted else "market"
             self._on_set_points(set_points_of(self.system, self._engine.config, slot, told, source))
@@ -329,24 +341,16 @@ class Neighbourhood:
         meters = meter(self.system, flows, Window(slot, 1))
         for _ in range(_ATTEMPTS):
             missing = await self._engine.read(lambda market: self._missing(market, slot))
-            readings = self._readings(slot, meters, missing.members)
+            end_us = self._engine.config.slot_start_us(slot + 1)
+            readings = sourced_readings(self.system, self.roll, self._banks, meters, slot, end_us, missing.members)
             commands: list[Command] = []
             if missing.network:
                 shown = network_state(self.system, state, failure)
                 commands.append(MeasureNetwork(slot, int(state.loss_wh[0]), shown))
-            if readings:
-                commands.append(Measure(readings, SOURCE))
+            commands += [Measure(of_source, source) for source, of_source in readings.items()]
             replies = await self._tell(*commands, self._tick(self.slot))
             if not any(isinstance(reply, Refused) for reply in replies):
                 break
-
-    def _readings(self, slot: int, meters: Meters, members: frozenset[int]) -> tuple[Reading, ...]:
-        end_us = self._engine.config.slot_start_us(slot + 1)
-        return tuple(
-            Reading(m, slot, int(meters.import_wh[0, b]), int(meters.export_wh[0, b]), observed_us=end_us)
-            for m, b in self.roll.pairs
-            if m in members
-        )
 
     def _physics(self, slot: int, flows: Flows) -> tuple[NetworkState, str]:
         """What the wires did. A power flow that does not converge is told, and counts as a slot without losses."""
@@ -374,7 +378,7 @@ class Neighbourhood:
             await asyncio.to_thread(self._try_a_slot)
 
     def _try_a_slot(self) -> None:
-        cycle = SlotCycle(self.system, self._new_plant())
+        cycle = SlotCycle(self.system, self._models())
         window = Window(0, 1)
         with suppress(GridError):  # told when it happens in earnest
             cycle.close(window, cycle.open(window))
@@ -402,6 +406,10 @@ class Neighbourhood:
 
     def _replay(self, first: int, end: int) -> None:
         """Let the plant do slots again that the journal has: what it does follows from the scenario alone."""
+        with self._banks.replaying():
+            self._replay_windows(first, end)
+
+    def _replay_windows(self, first: int, end: int) -> None:
         for window in windows(first, end, SIMULATION_WINDOW):
             forecast = self._plant.forecast(window)
             prices = window_prices(self.system, window)
@@ -410,9 +418,8 @@ class Neighbourhood:
             flows = self._plant.measure(window)
             _, self._loss_remainder_wh = physics(self.system, flows, self._loss_remainder_wh, window)
 
-    def _new_plant(self) -> ModelPlant:
-        with battery_bank(self.system, emulate=False) as batteries:
-            return ModelPlant(self.system, batteries)
+    def _models(self) -> ModelPlant:
+        return ModelPlant(self.system, ModelBatteries(self.system))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Options:
         The broker, if there is one; see `hardware.mqtt.BrokerSettings`.
     outside, outside_meters
         Buildings left to outside clients, and whether these send their meter readings.
+    guardian
+        Socket of the guardian that owns the site's devices; None without one.
     slots
         Stop after so many.
     threads
@@ -52,6 +54,7 @@ class Options:
     mqtt_plain: bool = False
     outside: frozenset[str] = frozenset()
     outside_meters: bool = False
+    guardian: Path | None = None
     slots: int | None = None
     threads: int = 1
 

@@ -16,6 +16,7 @@ from core import PeerwattError, ServiceError
 from peerwatt.clocks import EngineClock, utc_now, utc_now_us
 from peerwatt.live.anchor import first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
+from peerwatt.live.devices import live_devices
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.history_keeper import HistoryKeeper
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from market.journal.vault import Vault
     from peerwatt.api.binding import Binding
     from peerwatt.api.security import Security
+    from peerwatt.devices.guardian_link import GuardianLink
     from peerwatt.gateway.gateway import Gateway
     from peerwatt.live.reports import SlotReport
     from peerwatt.scenario import LoadedScenario
@@ -118,6 +120,9 @@ class _Service:
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
             metrics = Metrics()
+            banks, devices = await stack.enter_async_context(
+                live_devices(self.system, self.options.guardian, self.options.factor_ppm / PPM)
+            )
 
             def told(report: SlotReport) -> None:
                 metrics.clearing(driver.market, report.clearing_s)
@@ -132,19 +137,20 @@ class _Service:
                 books=books,
                 on_slot=told,
                 on_set_points=None if gateway is None else set_point_sink(gateway),
+                banks=banks,
             )
             parts = Parts(journal, vault, security, engine, clock)
             keeper = self._history(parts)
             if gateway is not None:
                 metrics.watch_mqtt(gateway.link.status)
-            app, before_end = make_app(parts, self.system, metrics, keeper.history, binding)
+            app, before_end = make_app(parts, self.system, metrics, keeper.history, binding, devices)
             writer = await stack.enter_async_context(running_engine(engine, driver))
             await found(engine, self.system)
             again = await driver.recover()
             await driver.warm_up()
             server = await stack.enter_async_context(listening(app, binding, listener, before_end))
             await self._anchor(engine, clock)
-            tasks = [writer, server, *await stack.enter_async_context(_beside(security, keeper, gateway))]
+            tasks = [writer, server, *await stack.enter_async_context(_beside(security, keeper, gateway, devices))]
             started(self._started(security, address_of(binding, listener), again))
             await self._drive(driver, tasks)
 
@@ -312,9 +318,9 @@ async def running_engine(engine: Engine, driver: Neighbourhood) -> AsyncIterator
 
 @asynccontextmanager
 async def _beside(
-    security: Security, keeper: HistoryKeeper, gateway: Gateway | None
+    security: Security, keeper: HistoryKeeper, gateway: Gateway | None, devices: GuardianLink | None
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """What runs beside the market: the registry's housekeeping, the history, the broker's link."""
+    """What runs beside the market: the registry's housekeeping, the history, the broker's link, devices on it."""
 
     async def housekeeping() -> None:
         while True:
@@ -324,6 +330,13 @@ async def _beside(
     tasks = [asyncio.create_task(housekeeping()), asyncio.create_task(keeper.run())]
     if gateway is not None:
         tasks.append(asyncio.create_task(gateway.run()))
+        if devices is not None:
+            from importlib.metadata import version
+
+            from peerwatt.devices.telemetry import Telemetry
+
+            telemetry = Telemetry(devices, gateway.link, utc_now_us, version("peerwatt"))
+            tasks.append(asyncio.create_task(telemetry.run()))
     try:
         yield tasks
     finally:

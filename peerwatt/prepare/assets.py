@@ -86,7 +86,6 @@ def storage_columns(
             for (_, a), shared in zip(rows, community, strict=True)
         ),
         initial=initial_state(columns, [a.initial_soc for _, a in rows]),
-        emulated=np.array([buildings[i].plant == "emulated" for i, _ in rows], np.bool_),
         community=community,
     )
 

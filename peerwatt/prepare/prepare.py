@@ -21,6 +21,7 @@ from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
 from peerwatt.scenario import expand, slot_grid
 from peerwatt.scenario.expansion import is_community
+from peerwatt.scenario.plant import device_plant
 from peerwatt.system import Int, Supply, System
 
 NO_MARKET = "no_market"
@@ -94,6 +95,7 @@ def prepare(
         demand=demand_columns(buildings, profiles),
         storage=storage,
         chargers=charger_columns(scenario, buildings, grid),
+        plants=tuple(device_plant(b.plant) for b in buildings),
         community=np.array([is_community(b) for b in buildings], np.bool_),
         export_limit_wh=_export_limits(buildings, grid.hours),
         supply=supply,

@@ -52,7 +52,9 @@ _GROUPINGS: dict[str, Callable[[BuildingInfo], str]] = {
 }
 
 
-def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> Block:
+def summarise(
+    static: RunStatic, values: Values, bills: Bills | None = None, devices: Mapping[str, Any] | None = None
+) -> Block:
     """All key figures of a run.
 
     Parameters
@@ -61,6 +63,8 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
         The run and its accumulators (``Accumulator.values``).
     bills
         Invoices; without them costs are the sums of the slots' postings.
+    devices
+        What devices did that stood among the models (`peerwatt.devices.account.devices_summary`); None without any.
 
     Returns
     -------
@@ -83,8 +87,9 @@ def summarise(static: RunStatic, values: Values, bills: Bills | None = None) -> 
         **({"suppliers": _suppliers(static, values)} if static.suppliers else {}),
         "savings": _savings(static, values, actual, baseline, undefined),
         "buildings": _buildings(static, values, actual, baseline),
+        **({"devices": dict(devices)} if devices else {}),
         "undefined": undefined,
-        "notes": _notes(static, bills),
+        "notes": [*_notes(static, bills), *([devices["remark"]] if devices else [])],
     }
     return summary
 

@@ -197,6 +197,7 @@ class RunWriter:
         *,
         scenario_text: str = "",
         bills: Bills | None = None,
+        devices: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
         statements: bool = True,
         extras: Sequence[Callable[[Path], None]] = (),
@@ -209,6 +210,8 @@ class RunWriter:
             The resolved scenario as YAML.
         bills
             The buildings' invoices (``BillAccumulator.bills()`` of settlement); without them costs are the slots' sums.
+        devices
+            What devices did that stood among the models: the block ``devices`` of the summary.
         versions
             Versions of the software used; default: those installed.
         statements
@@ -230,7 +233,7 @@ class RunWriter:
         if self._closed_slot != self.static.n_slots:
             raise RunError(f"the run ended at slot {self._closed_slot} of {self.static.n_slots}")
         layout.remove_unfinished(self.folder)
-        self._write_ending(scenario_text, bills)
+        self._write_ending(scenario_text, bills, devices)
         if statements:
             from peerwatt.results.run import Run
             from peerwatt.results.statements import write_statements
@@ -247,12 +250,12 @@ class RunWriter:
             self.folder = self.target
         return self.target
 
-    def _write_ending(self, scenario_text: str, bills: Bills | None) -> None:
+    def _write_ending(self, scenario_text: str, bills: Bills | None, devices: Mapping[str, Any] | None) -> None:
         values = self._accumulator.values
         put = layout.write_atomic
         put(self.folder / layout.SCENARIO, scenario_text.encode())
         put(self.folder / layout.NOTICE, ("\n\n".join(self.static.notices) + "\n").encode())
-        put(self.folder / layout.SUMMARY, summary_json(summarise(self.static, values, bills)))
+        put(self.folder / layout.SUMMARY, summary_json(summarise(self.static, values, bills, devices)))
         arrays = values | {"months": np.array(month_labels(self.static))}
         put(self.folder / layout.AGGREGATES, _npz(arrays, compressed=True))
         written = list(self.tables)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema,
 from peerwatt.scenario.assets import Asset, AssetKind, BatteryAsset, EvAsset, PvAsset
 from peerwatt.scenario.base import BusName, Id, Model, Moment, NotNegative, Price, Share
 from peerwatt.scenario.own_terms import OwnTerms
+from peerwatt.scenario.plant import Plant
 from peerwatt.scenario.supply import Fill, Sign, SkipRows, Stamp
 
 
@@ -62,7 +63,7 @@ class BuildingLike(Model):
     class_premiums_per_kwh: dict[str, Price] = Field(
         default_factory=dict, description="what it pays beyond its limit price, by class of energy, currency per kWh"
     )
-    plant: Literal["model", "emulated"] = Field("model", description="what stands for it: arrays, or emulated devices")
+    plant: Plant = Field("model", description="what stands for its battery and PV: models, or devices (docs/plants.md)")
     assets: tuple[Asset, ...] = Field((), description="what consumes, generates and stores there")
 
 
@@ -175,7 +176,7 @@ class Placement(Model):
     membership: Membership | None = Field(None, description="membership that they get instead of theirs")
     terms: OwnTerms | None = Field(None, description="own terms that they get instead of theirs")
     export_limit_kw: NotNegative | None = Field(None, description="export limit that they get instead of theirs")
-    plant: Literal["model", "emulated"] | None = Field(None, description="plant that they get instead of theirs")
+    plant: Plant | None = Field(None, description="plant that they get instead of theirs")
     share: Share = Field(1.0, description="share of the eligible buildings with a load, rounded to whole buildings")
     among: Among = Field(
         ("all",), description="condition or list of conditions on the building, as it is after the placements above"

@@ -19,6 +19,7 @@ _TAGS: dict[str, type[BaseModel]] = {
     "as:weather": models.WeatherPv,
     "as:folder": models.FolderBuildings,
     "as:network": models.NetworkBuildings,
+    "as:plant": models.DevicePlant,
     "load": models.LoadAsset,
     "heat_pump": models.HeatPumpAsset,
     "pv": models.PvAsset,
@@ -26,6 +27,9 @@ _TAGS: dict[str, type[BaseModel]] = {
     "ev": models.EvAsset,
 }
 """Names that pydantic puts into a place for the chosen kind of a union, and the model each means."""
+
+_WORD = "as:word"
+"""The same for the kind of a union that is a word."""
 
 _PATTERNS = {
     base.ID_PATTERN: (
@@ -134,6 +138,8 @@ def place_of(location: tuple[str | int, ...]) -> tuple[YamlPath, type[BaseModel]
         origin = get_origin(kind)
         if origin in (Union, types.UnionType) and part in _TAGS:
             kind = _TAGS[str(part)]
+            continue
+        if part == _WORD:
             continue
         path.append(part)
         if isinstance(kind, type) and issubclass(kind, BaseModel):

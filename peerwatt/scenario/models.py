@@ -49,6 +49,7 @@ from peerwatt.scenario.buildings import (
 from peerwatt.scenario.market import Deadline, ForecastModel, Level, Market, Stage
 from peerwatt.scenario.origin import Origin
 from peerwatt.scenario.own_terms import StandingContract
+from peerwatt.scenario.plant import DevicePlant
 from peerwatt.scenario.supply import (
     Contract,
     ContractTerms,
@@ -73,6 +74,7 @@ __all__ = [
     "ContractTerms",
     "Controllers",
     "Deadline",
+    "DevicePlant",
     "EvAsset",
     "EvSession",
     "EvSessions",

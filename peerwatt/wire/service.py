@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from peerwatt.wire.fields import NAME_PATTERN, ClientId, Digest, In, Out, Participant, Seq, Slot, Time
 
-Role = Literal["resident", "aggregator", "meter", "operator", "grid", "auditor", "admin"]
+Role = Literal["resident", "aggregator", "meter", "operator", "grid", "auditor", "technician", "admin"]
 MAX_ACTS_FOR = 1_000
 Label = Annotated[str, Meta(max_length=200, description="For people to tell it by.", examples=["hall meter"])]
 

@@ -42,6 +42,7 @@ def _assert_kept(figures: Figures, kills: int) -> None:
     assert figures.memory.repeated > 0
 
 
+@pytest.mark.slow
 async def test_sqlite_killed_twice(tmp_path: Path) -> None:
     endings = [Ending("kill"), Ending("own", die_at="cleared:after:1")]
     campaign = Campaign("short", SqliteStage(tmp_path), tmp_path / "log", longest_s=0.4)

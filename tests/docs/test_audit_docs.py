@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from market.audit import FAMILIES, METER_FAMILIES
 from market.audit.metrics import METRICS
 from market.audit.misreport import PERCENT
@@ -18,6 +20,7 @@ PAGE = ROOT / "docs" / "audit.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_snippet_runs(tmp_path: Path) -> None:
     (printed,) = follow(PAGE, tmp_path)
     assert re.match(r"not declared, fails on \d of 8 books\n  b\d\d buys", printed)

@@ -68,6 +68,7 @@ def test_sums_by_building() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(pv=st.integers(0, 5000), other=st.integers(-5000, 5000), limit=st.integers(-1, 4000))
+@pytest.mark.slow
 def test_curtailment_keeps_the_limit_with_the_least_loss(pv: int, other: int, limit: int) -> None:
     cut = int(curtailed_wh(np.array([[pv]]), np.array([[other]]), np.array([limit]))[0, 0])
     assert 0 <= cut <= pv

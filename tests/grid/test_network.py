@@ -102,6 +102,7 @@ def test_an_unshipped_simbench_code_says_how_to_get_it(monkeypatch: pytest.Monke
             ask("simbench:1-LV-rural1--0-sw")
 
 
+@pytest.mark.slow
 def test_suburban_kerber_networks_are_the_same_every_time() -> None:
     random.seed(1)
     state = random.getstate()

@@ -133,6 +133,7 @@ def without_gens(net: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["case6ww", "case9", "case30", "case57", "case118"])
+@pytest.mark.slow
 def test_published_transmission_cases_load_and_agree(name: str) -> None:
     network = Network.from_pandapower(without_gens(getattr(pp.networks, name)()))
     flow = agree(network, None)

@@ -60,6 +60,7 @@ SHIPPED = ("simbench:1-LV-semiurb4--2-sw", "cigre:lv", "cigre:mv", "kerber:landn
 
 
 @pytest.mark.parametrize("source", SHIPPED)
+@pytest.mark.slow
 def test_named_networks_agree(source: str) -> None:
     network = Network.load(source)
     size = 1000.0 if source == "cigre:mv" else 1.0
@@ -67,6 +68,7 @@ def test_named_networks_agree(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", SHIPPED)
+@pytest.mark.slow
 def test_own_loads_agree_with_runpp_of_the_file(source: str) -> None:
     network = Network.load(source)
     net = network.to_pandapower()
@@ -96,6 +98,7 @@ def test_made_networks_agree(make: Callable[[], Any], low_kw: float, high_kw: fl
     assert_agrees(network, net, *powers(network, 2, 3, low_kw, high_kw))
 
 
+@pytest.mark.slow
 def test_the_made_networks_exercise_what_they_claim() -> None:
     network = Network.from_pandapower(nets.everything())
     assert len(network.model.node_kv) > np.unique(network.model.bus_node[network.model.bus_node >= 0]).size  # open ends
@@ -169,6 +172,7 @@ def test_two_bus_feeder_solved_by_hand() -> None:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 25), heavy=st.booleans())
+@pytest.mark.slow
 def test_random_radial_networks_agree(seed: int, n: int, heavy: bool) -> None:
     net = nets.random_radial(np.random.default_rng(seed), n)
     network = Network.from_pandapower(net)

@@ -38,6 +38,7 @@ R1 = (
 
 
 @pytest.mark.parametrize("name", ["trade_reduction", "mcafee", "huang", "vcg", "muda"])
+@pytest.mark.slow
 def test_truthful_rules_give_no_gain_by_price(name: str) -> None:
     families = ["unit", "symmetric"] if name in ("trade_reduction", "mcafee") else ["uniform", "unit", "ties"]
     report = audit(name, families=families, books=6, misreports=COARSE)
@@ -48,6 +49,7 @@ def test_truthful_rules_give_no_gain_by_price(name: str) -> None:
     assert not report.failed
 
 
+@pytest.mark.slow
 def test_muda_gives_no_gain_whatever_the_coin() -> None:
     """Every book has its own slot and so its own coins; the variants draw others."""
     for variant in ("vickrey", "lottery"):

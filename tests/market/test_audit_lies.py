@@ -42,6 +42,7 @@ def smaller(book: AuditBook | MeterBook) -> Iterator[AuditBook]:
 
 
 @pytest.mark.parametrize("lie", LIES)
+@pytest.mark.slow
 def test_each_lie_is_refuted_by_a_minimal_book(report: AuditReport, liar: Rule, lie: str) -> None:
     verdict = report.verdict(lie)
     assert verdict.verdict == "refuted" and verdict.violations > 0
@@ -82,6 +83,7 @@ def test_broken_terms_are_shown(report: AuditReport) -> None:
     assert example.as_dict()["book"]["context"]["terms"] == {agent: {"ceiling_u": terms.ceiling_u}}
 
 
+@pytest.mark.slow
 def test_the_same_counterexample_every_time(report: AuditReport, liar: Rule) -> None:
     again = audit(liar, families=["uniform", "unit", "thin"], books=6, misreports=Search(most=12))
     assert again.to_json() == report.to_json()

@@ -153,6 +153,7 @@ def test_an_equal_fee_balances_the_budget_and_costs_those_who_do_not_trade() -> 
         check_rule(_declared("vcg", {"cover": "equal_fee"}, truthful_price=True, truthful_quantity=True))
 
 
+@pytest.mark.slow
 def test_redistribution_charges_each_a_share_of_the_deficit_without_it() -> None:
     n = len(R1)
     plain, shared = clear("vcg", R1), clear("vcg", R1, cover="redistribution")

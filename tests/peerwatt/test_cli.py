@@ -130,6 +130,7 @@ def test_run_hands_on_every_option(fake_run: Callable[..., Recorder], capsys: py
         "resume": False,
         "report": True,
         "speed": 1000.0,
+        "guardian": None,
     }
     out = capsys.readouterr().out
     assert "volume 12.5 kWh" in out

@@ -22,6 +22,7 @@ HOMES = [home("a", load(), pv(9)), home("b", load("couple")), home("c", load("sh
 RANDOM = district(*HOMES, strategies={"default": {"kind": "zi_c"}})
 
 
+@pytest.mark.slow
 def test_every_figure_has_its_interval_over_seeds(tmp_path: Path) -> None:
     study = compare_over_seeds(RANDOM, tmp_path / "out", rules=["uniform_price", "mid_market_rate"], seeds=7)
     assert study.seeds == (7, 8, 9, 10, 11, 12, 13)
@@ -45,12 +46,14 @@ def test_every_figure_has_its_interval_over_seeds(tmp_path: Path) -> None:
     assert study.page is not None and "Arms against each other" in study.page.read_text()
 
 
+@pytest.mark.slow
 def test_seeds_that_change_nothing_are_told_of(tmp_path: Path) -> None:
     study = compare_over_seeds(district(*HOMES), tmp_path / "out", rules=["uniform_price"], seeds=2, report=False)
     assert any("nothing in this scenario is drawn by seed" in s for s in study.sentences)
     assert study.page is None
 
 
+@pytest.mark.slow
 def test_too_few_seeds_for_the_tests_are_told(tmp_path: Path) -> None:
     study = compare_over_seeds(RANDOM, tmp_path / "out", rules=["uniform_price"], seeds=2, report=False)
     assert any("no paired test among" in s for s in study.sentences)
@@ -78,6 +81,7 @@ def test_buildings_are_their_own_controls(tmp_path: Path) -> None:
     assert any("uniform price" in s and "too few buildings for a test" in s for s in told)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 

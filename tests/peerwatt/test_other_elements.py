@@ -63,6 +63,7 @@ def test_kept_elements_are_billed_outside_the_market(tmp_path: Path) -> None:
     assert peerwatt.verify_run(run.folder).ok
 
 
+@pytest.mark.slow
 def test_a_generator_that_would_feed_in_unbooked_is_refused(tmp_path: Path) -> None:
     net = small_net()
     pp.create_gen(net, 2, p_mw=0.010, vm_pu=1.0)

@@ -114,6 +114,7 @@ def recomputed(run: peerwatt.Run) -> dict[tuple[str, str], dict[str, int]]:
     return lines
 
 
+@pytest.mark.slow
 def test_every_bill_under_time_of_use_over_both_clock_changes_is_recomputed_exactly(tmp_path: Path) -> None:
     homes = [home("h1", load(), pv(7)), home("h2", load("couple", 5)), home("h3", load("shift", 3), pv(2))]
     scenario = district(*homes, contracts={"default": TARIFF}, market={"stages": [{"rule": "no_market"}]})

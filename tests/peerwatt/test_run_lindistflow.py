@@ -94,6 +94,7 @@ def test_windows_do_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inner", ["uniform_price", "lindistflow"])
+@pytest.mark.slow
 def test_operating_envelopes_hold_back_what_the_network_cannot_carry(tmp_path: Path, inner: str) -> None:
     rule = with_rule(everything(1), "operating_envelopes", inner=inner)
     free = run(rule, tmp_path / "free")

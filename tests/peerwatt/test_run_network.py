@@ -27,6 +27,7 @@ NOON = {"time.start": "2016-05-25T11:00", "time.end": "2016-05-25T15:00", "time.
 
 
 @pytest.mark.parametrize("part", [NOON, pytest.param({}, marks=pytest.mark.slow)], ids=["noon", "day"])
+@pytest.mark.slow
 def test_pandapower_as_the_engine_gives_the_same_run(part: dict[str, Any], tmp_path: Path) -> None:
     batch = peerwatt.run("street5", tmp_path / "batch", report=False, overrides=part)
     slow = peerwatt.run("street5", tmp_path / "slow", report=False, overrides=part, power_flow="pandapower")
@@ -82,6 +83,7 @@ def street(network: Path, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("others", ["drop", "keep"])
+@pytest.mark.slow
 def test_voltages_on_a_users_own_network_equal_an_independent_power_flow(others: str, tmp_path: Path) -> None:
     path = users_network(tmp_path / "mine.json")
     run = peerwatt.run(street(path, other_elements=others), tmp_path / "run")
@@ -115,6 +117,7 @@ def test_voltages_on_a_users_own_network_equal_an_independent_power_flow(others:
     assert mean_wh == pytest.approx(losses, abs=run.static.n_slots / 5)
 
 
+@pytest.mark.slow
 def test_kept_elements_change_voltages_but_no_trade(tmp_path: Path) -> None:
     path = users_network(tmp_path / "mine.json")
     runs = {o: peerwatt.run(street(path, other_elements=o), tmp_path / o) for o in ("drop", "keep")}

@@ -143,6 +143,7 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 @settings(max_examples=15, **COMMON)
 @given(scenario=districts())
+@pytest.mark.slow
 def test_a_random_district_runs_and_its_books_are_sound(
     scenario: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -153,6 +153,7 @@ def test_cut_off_while_writing(
     assert_verified(resumed)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(
     whole: peerwatt.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

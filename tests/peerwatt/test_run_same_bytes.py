@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 import peerwatt
@@ -32,6 +33,7 @@ def test_one_and_two_threads_give_the_same_bytes(tmp_path: Path) -> None:
     assert one.summary == two.summary
 
 
+@pytest.mark.slow
 def test_two_processes_with_other_hash_seeds_give_the_same_folder(tmp_path: Path) -> None:
     scenario = tmp_path / "all.yaml"
     scenario.write_text(yaml.safe_dump(everything(days=1) | PLACED | {"outputs": {}}))

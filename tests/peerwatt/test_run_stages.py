@@ -72,6 +72,7 @@ def test_with_perfect_knowledge_the_stages_change_nothing_but_the_dates_of_trade
 
 
 @pytest.mark.parametrize("forecast", [NOISE, {"kind": "yesterday"}], ids=["noise", "yesterday"])
+@pytest.mark.slow
 def test_stages_do_not_depend_on_windows(forecast: dict[str, Any]) -> None:
     scenario = {**everything(days=2), "power_flow": "none", "market": {"stages": THREE_STAGES, "forecast": forecast}}
     records = assert_same_for(scenario, [192, 7, 1])

@@ -18,7 +18,7 @@ DISTRIBUTION = {
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
 }
-OPTIONAL = {"simbench"}
+OPTIONAL = {"pyvisa", "simbench"}
 NOT_IMPORTED = {
     "aiosqlite",  # SQLAlchemy loads it for sqlite+aiosqlite://
     "fastapi-offline",  # its Swagger UI files are served; none of its code runs

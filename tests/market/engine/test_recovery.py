@@ -322,6 +322,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_the_same_day_in_other_processes_with_other_hash_seeds():
     """The keys differ from process to process, and nothing but them."""
     found = {

@@ -36,10 +36,11 @@ from peerwatt.api.metrics import Metrics
 from peerwatt.api.paging import Pager
 from peerwatt.api.principal import Authenticator, Guard
 from peerwatt.api.rate_limit import RATES, Rate, RateLimiter
-from peerwatt.api.service import Service
+from peerwatt.api.service import DevicesPort, Service
 from peerwatt.api.stream_hub import StreamHub, StreamLimits
 from peerwatt.api.tokens import TokenEndpoint, TokenIssuer
 from peerwatt.store.registry import Registry
+from tests.peerwatt.devices.stand_in import StandIn
 
 US = 1_000_000
 START = datetime(2016, 6, 1, 12, tzinfo=UTC)
@@ -155,6 +156,7 @@ async def world(
     history: bool = True,
     stream_valid_s: float | None = None,
     wrap: Callable[[Engine], Any] = lambda engine: engine,
+    devices: DevicesPort | None = None,
 ) -> AsyncIterator[World]:
     """A market at 13:00 whose first slots are settled; the others are open."""
     now_us = [START_US - SLOT_S * US]
@@ -185,6 +187,7 @@ async def world(
         elapsed_s=lambda: 0.0,
         network=NETWORK,
         stream_valid_s=stream_valid_s,
+        devices=StandIn() if devices is None else devices,
     )
     made = World(create_app(service, hosts=()), service, engine, registry, now_us, keys)
     await _fill(made, history=history)
@@ -218,7 +221,7 @@ async def _clients(registry: Registry) -> dict[str, str]:
     for house in HOUSES:
         await clients.client_for(house, "resident")
         keys[house] = (await clients.add_key(f"{house}~resident")).text
-    for role in ("operator", "grid", "auditor", "admin"):
+    for role in ("operator", "grid", "auditor", "technician", "admin"):
         await clients.add(f"the-{role}", role)
         keys[role] = (await clients.add_key(f"the-{role}")).text
     await clients.add("agg", "aggregator", participants=HOUSES[1:3])

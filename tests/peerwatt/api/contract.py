@@ -33,6 +33,8 @@ DICTIONARIES = {
     "small": ["1", "2", "3"],
     "prices": [100_000, 200_000, 250_000],
     "wh": [10, 500],
+    "devices": ["bench-1"],
+    "controls": ["limit_w", "power_w"],
 }
 BINDINGS = {
     "path.market": "markets",
@@ -44,6 +46,8 @@ BINDINGS = {
     "path.contract": "small",
     "path.order_id": "small",
     "path.seq": "small",
+    "path.device": "devices",
+    "body.control": "controls",
     "query.participant": "participants",
     "query.from": "slots",
     "query.to": "slots",

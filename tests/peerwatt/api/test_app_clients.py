@@ -217,7 +217,7 @@ async def test_all_clients_are_listed_page_by_page(made: World) -> None:
         if page["next_cursor"] is None:
             break
         cursor = f"&cursor={page['next_cursor']}"
-    assert found == expected and len(found) == 10
+    assert found == expected and len(found) == 11
 
 
 async def test_what_is_not_there_is_not_found(made: World) -> None:

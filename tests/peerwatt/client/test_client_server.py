@@ -201,6 +201,7 @@ async def test_grid_and_audit(running: Running) -> None:
         assert await client.audit_record(3) == records[2]
 
 
+@pytest.mark.slow
 async def test_an_admin_makes_clients(running: Running) -> None:
     async with running.client("admin") as client:
         desk = await client.add_client(ClientIn(client="homes", role="aggregator", participants=(ONE,)))

@@ -105,6 +105,7 @@ async def _bids(made: World, slot: int, who: str = ONE, ref: str = "join") -> No
     await _engine_until(made, there)
 
 
+@pytest.mark.slow
 async def test_a_bidder_over_a_restart(tmp_path: Path) -> None:
     lines: list[SlotLine] = []
     changed = asyncio.Event()

@@ -48,7 +48,8 @@ def test_a_participant_may_what_is_its_own_and_nothing_else() -> None:
     assert set(rules(text)) == {"gateway", "house-01", "house-02"}
     own = t.PARTICIPANTS + "/house-01"
     for info in t.TOPICS:
-        topic = info.template.format(participant="house-01", market="spot", slot="2016-06-01T12:00:00Z")
+        names = {"participant": "house-01", "market": "spot", "slot": "2016-06-01T12:00:00Z", "device": "bench-1"}
+        topic = info.template.format(**names)
         reads = info.reads in {t.Who.EVERYBODY, t.Who.PARTICIPANT, t.Who.METERS}
         writes = info.writes in {t.Who.PARTICIPANT, t.Who.METERS}
         assert may(text, "house-01", "read", topic) is reads, topic

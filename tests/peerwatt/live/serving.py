@@ -15,6 +15,7 @@ from market.journal.opening import open_journal
 from market.journal.protocol import Journal
 from market.journal.vault import Vault
 from peerwatt.clocks import SteppedClock
+from peerwatt.devices.banks import Banks
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.neighbourhood import Neighbourhood, Outside
@@ -56,6 +57,7 @@ class World:
         journal: MemoryJournal | None = None,
         from_us: int = 0,
         place: Path | None = None,
+        banks: Banks | None = None,
     ) -> AsyncIterator[tuple[Engine, Neighbourhood]]:
         """Engine and driver, ready for `Neighbourhood.run`.
 
@@ -75,7 +77,7 @@ class World:
         )  # fmt: skip
         driver = Neighbourhood(
             self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(), books=books,
-            on_slot=self.reports.append, on_set_points=self.set_points.extend,
+            on_slot=self.reports.append, on_set_points=self.set_points.extend, banks=banks,
         )  # fmt: skip
         writer = asyncio.create_task(engine.run(hold=driver.hold))
         try:

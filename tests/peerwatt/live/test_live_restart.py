@@ -148,6 +148,7 @@ def test_stopped_after_some_slots_it_goes_on(undisturbed: tuple[dict[str, Any], 
 
 
 @pytest.mark.parametrize("down_slots", [1, 40])
+@pytest.mark.slow
 def test_gates_missed_while_it_was_down_are_cleared_late_and_once(
     undisturbed: tuple[dict[str, Any], int], down_slots: int, tmp_path: Path
 ) -> None:

@@ -1,0 +1,1 @@
+"""Emulated devices: Modbus servers with physics, timers and every fault of the catalogue."""
