@@ -27,14 +27,16 @@ demo: $(VENV)/.installed  ## simulate a year of the shipped semi-urban district 
 
 PYTEST ?=
 test: $(VENV)/.installed  ## the everyday tests, a few minutes; PYTEST="..." adds options
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST)
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser and not campaign" $(PYTEST)
 
-test-all: $(VENV)/.installed  ## every test
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+test-all: $(VENV)/.installed  ## every test but the campaigns of `make soak`
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not campaign"
 
 SOAK ?=
-soak: $(VENV)/.installed  ## the long crash campaign: markets killed under load, their power lost (SOAK="--kills 500")
+soak: $(VENV)/.installed  ## the long campaigns: markets and guardians killed, millions of fuzzed registers and commands
 	@$(BIN)/python -m tests.crash.soak $(SOAK)
+	$(BIN)/python -m tests.independent.devices.campaign --kills 50 --timer 2
+	$(BIN)/python -m pytest -m campaign -v
 
 check: $(VENV)/.installed  ## formatting, lint, types and the arrows between the folders
 	@$(BIN)/ruff format --check $(CHECKED)

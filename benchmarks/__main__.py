@@ -6,10 +6,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import audit, continuous, emulators, engine, http_api, lindistflow, market, modbus, rows, stream
+from benchmarks import (
+    audit,
+    battery_plans,
+    continuous,
+    emulators,
+    engine,
+    http_api,
+    lindistflow,
+    market,
+    modbus,
+    rows,
+    stream,
+)
 
 ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS + lindistflow.ROWS
-ROWS += engine.ROWS + http_api.ROWS + stream.ROWS + modbus.ROWS + emulators.ROWS
+ROWS += engine.ROWS + http_api.ROWS + stream.ROWS + modbus.ROWS + emulators.ROWS + battery_plans.ROWS
 
 
 def main(words: list[str]) -> int:

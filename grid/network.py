@@ -323,8 +323,8 @@ class Network:
         p_kw, q_kvar
             Power drawn at each bus [kW, kvar], ``(n_slots, n_buses)``, load convention; ``q_kvar`` defaults to zero.
             Nothing is added to it: the loads and generators of the network file are not in operation. Without
-            ``p_kw`` one slot is solved with exactly those instead. A last axis of three (phases) is admitted by the
-            shapes, but not solved yet.
+            ``p_kw`` one slot is solved with exactly those instead. With a last axis of three (phases),
+            powers between phase and neutral: the result is a `grid.three_phase.ThreePhaseFlow`, voltages per phase.
         engine
             ``batch`` (power-grid-model) or ``pandapower`` (the reference, slot by slot, slow).
         threads
@@ -344,6 +344,12 @@ class Network:
             raise GridError(f"threads = {threads}", remedy="give a number of threads of at least 1")
         if p_kw is None and q_kvar is not None:
             raise GridError("q_kvar was given without p_kw", remedy="give both, or neither")
+        if p_kw is not None and _as_floats(p_kw, "p_kw").ndim == 3:
+            if engine != "batch":
+                raise GridError("the pandapower engine is balanced only", remedy="choose batch for power per phase")
+            from grid.three_phase import three_phase_flow
+
+            return three_phase_flow(self, p_kw, q_kvar, threads=threads, first_slot=first_slot)
         own = p_kw is None
         p = self.own_p_kw[np.newaxis, :] if own else self._checked(p_kw, "p_kw", first_slot)
         if own:
@@ -365,8 +371,8 @@ class Network:
         array = _as_floats(values, what)
         if array.ndim == 3 and array.shape[2] == 3:
             raise GridError(
-                f"{what} has a phase axis: unbalanced power flow is not available yet",
-                remedy="give balanced power, shape (n_slots, n_buses)",
+                f"{what} has a phase axis, p_kw has none",
+                remedy="give both the same shape: (n_slots, n_buses), or (n_slots, n_buses, 3) with phases",
             )
         if array.ndim != 2 or array.shape[1] != self.n_buses:
             raise GridError(

@@ -7,14 +7,21 @@ from dataclasses import replace
 
 from core.errors import DeviceError
 from hardware.address import parse_address
-from hardware.device import Device, Meet, Read
-from hardware.driver import Driver, Group
+from hardware.device import Device
+from hardware.driver import Group
+from hardware.meeting import SunSpecOptions, meeting
 from hardware.modbus.line import Line, LineSettings, LineState
 from hardware.modbus.lock import is_proxy
 
 
 async def connect(
-    address: str, *, unit: int = 1, profile: str = "sunspec", timeout_s: float = 1.0, shared: bool = False
+    address: str,
+    *,
+    unit: int = 1,
+    profile: str = "sunspec",
+    timeout_s: float = 1.0,
+    shared: bool = False,
+    sunspec: SunSpecOptions | None = None,
 ) -> Device:
     """Find out what is behind an address; read-only by construction: a `Device` has no way to write.
 
@@ -34,6 +41,8 @@ async def connect(
     shared
         True takes no lock. Only for lines where a second reader harms nobody: many devices talk to one master only,
         and hang up on it when another one calls.
+    sunspec
+        What a SunSpec device does not say of itself.
 
     Raises
     ------
@@ -47,7 +56,7 @@ async def connect(
     settings = LineSettings(timeout_s=timeout_s, deadline_s=3.0 * timeout_s)
     if shared or await asyncio.get_running_loop().run_in_executor(None, is_proxy, where):
         settings = replace(settings, locked=False)
-    meet = _meeting(profile)
+    meet = meeting(profile, sunspec)
     line = Line(where, settings)
     await line.open()
     try:
@@ -63,25 +72,3 @@ async def connect(
     except BaseException:
         await line.close()
         raise
-
-
-def _meeting(profile: str) -> Meet:
-    """How a device of that profile is met.
-
-    Raises
-    ------
-    YamlFileError
-        If there is no such profile, or it is wrong.
-    """
-    if profile == "sunspec":
-        from hardware.sunspec import discover
-
-        return discover
-    from hardware.profile import bind, load_profile
-
-    loaded = load_profile(profile)
-
-    async def meet(read: Read) -> Driver:
-        return await bind(loaded, read)
-
-    return meet

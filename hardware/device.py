@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from core.errors import DeviceError
 from core.quality import Reading
 from hardware.driver import Control, Driver, Group, Identity, Ratings, Sample, Span
+from hardware.meeting import Meet
 from hardware.modbus.line import Line
-
-Read = Callable[[Span], Awaitable[Sample]]
-"""Reads one span; never raises for trouble of the device or the line."""
-
-Meet = Callable[[Read], Awaitable[Driver]]
-"""How a driver comes to know a device: reads what it needs and returns the driver."""
 
 
 class Device:

@@ -155,7 +155,7 @@ READINGS: Mapping[str, str] = {
     "a_c": "current of phase c [A]",
     "imported_wh": "energy drawn since it was made [Wh], a counter",
     "exported_wh": "energy fed in since it was made [Wh], a counter",
-    "dc_w": "power of the DC side [W, >= 0 generates]",
+    "dc_w": "power of the DC side [W, > 0 generates, < 0 charges a battery there]",
     "soc": "state of charge, 0 .. 1",
     "capacity_wh": "usable capacity of a storage [Wh]",
     "stored_wh": "energy stored [Wh]",

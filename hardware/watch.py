@@ -7,8 +7,9 @@ new stamp: it changes the quality, or hands out an older reading with all its ol
   ``forget_s`` old, or if there never was one, the failure itself: *comm-fail*, no value. A failure is never 0.
 * **Age** is counted from the source time. A value older than ``stale_cycles`` cycles is *stale*, also when it only just
   arrived; one that is older than what is known already is dropped.
-* **Frozen** is a point that is noisy by nature and came back ``frozen_after`` times with the same value. Exactly 0 W is
-  what an idle device says: it is frozen only when frequency or voltage stand still too.
+* **Frozen** is a point that is noisy by nature and came back ``frozen_after`` times with the same value. Noise grows
+  with the value and may be lost in the steps of a register: below 5 % of the rating, or where that is not known, it is
+  frozen only when frequency or voltage stand still too.
 * **Implausible** is what breaks its bounds, contradicts its own sample or moves too fast. A frequency, voltage or power
   out of bounds condemns every value of the same sample: that is how a shifted or zeroed block is noticed.
 * Three rejected in a row condemn a point until three good ones came in a row; failures count neither way.
@@ -23,7 +24,9 @@ from core.quality import WITHOUT_VALUE, Quality, Reading
 from hardware.driver import Driver, Group, Ratings, Sample
 from hardware.watch_checks import (
     ALIVE,
+    CURRENTS,
     FROZEN_AFTER,
+    POWERS,
     WatchSettings,
     bounds_of,
     contradictions,
@@ -33,6 +36,7 @@ from hardware.watch_checks import (
 )
 
 _SAME_CLOCK_S = 1e-6
+_SMALL = 0.05  # of the rating: below it noise may be smaller than a step of the registers
 
 
 class _Point:
@@ -85,6 +89,8 @@ class Watch:
         self._paces = paces_of(ratings, self.settings)
         self._slack_w = max(10.0, 0.01 * (highest_w(ratings) or 0.0))
         self._points: dict[str, _Point] = {}
+        self._largest: dict[str, float | None] = dict.fromkeys(POWERS, highest_w(ratings))
+        self._largest |= dict.fromkeys(CURRENTS, ratings.a)
 
     def judge(self, now_s: float, readings: Mapping[str, Reading]) -> dict[str, Reading]:
         """What may be said now of every point seen so far, whether it was read in this cycle or not.
@@ -181,10 +187,17 @@ class Watch:
         limit = self._frozen_after.get(name)
         if limit is None or point.same < limit:
             return False
-        return reading.value != 0.0 or any(
+        return not self._may_rest(name, reading.value or 0.0) or any(
             (other := self._points.get(alive)) is not None and other.same >= self._frozen_after.get(alive, 1 << 30)
             for alive in ALIVE
         )
+
+    def _may_rest(self, name: str, value: float) -> bool:
+        """Whether a value is so small that its noise may not show."""
+        if value == 0.0:
+            return True
+        most = self._largest.get(name, 0.0)  # 0 for what is no power and no current
+        return most is None or abs(value) < _SMALL * most
 
     def _missing(self, now_s: float, reading: Reading, point: _Point) -> Reading:
         """Judge a reading without a value."""

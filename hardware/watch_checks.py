@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from core.quality import Quality, Reading
 from hardware.driver import Ratings
 
+POWERS = ("w", "w_a", "w_b", "w_c", "va", "var", "dc_w")
+CURRENTS = ("a", "a_a", "a_b", "a_c")
+
 FROZEN_AFTER: Mapping[str, int] = {
-    **dict.fromkeys(("w", "w_a", "w_b", "w_c", "va", "var", "a", "a_a", "a_b", "a_c", "dc_w"), 30),
+    **dict.fromkeys((*POWERS, *CURRENTS), 30),
     **dict.fromkeys(("v_a", "v_b", "v_c", "hz"), 60),
     "heartbeat": 10,
 }
@@ -27,9 +30,11 @@ ALIVE = ("hz", "v_a", "v_b", "v_c")
 
 _PHASES = ("a", "b", "c")
 _FLAGS = ("connected", "limit_enabled", "power_enabled", "shed")
-_MAGNITUDES = ("limit_w", "charge_limit_w", "discharge_limit_w", "charge_current_a", "capacity_wh", "dc_w")
+_MAGNITUDES = ("limit_w", "charge_limit_w", "discharge_limit_w", "charge_current_a", "capacity_wh")
 _TIMERS = ("limit_timer_s", "limit_left_s", "power_timer_s", "power_left_s")
 _COUNTERS = ("imported_wh", "exported_wh")
+_PLACES = ("open", "closed")
+_SIDES_APART = 0.2  # share by which the voltages on both sides of a closed switch may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,10 @@ def bounds_of(ratings: Ratings, settings: WatchSettings) -> dict[str, Bound]:
         why = f"{share:g} x {most_w:g} W"
         bounds |= dict.fromkeys(("w", "w_a", "w_b", "w_c", "var"), Bound(-edge, edge, why))
         bounds["va"] = Bound(0.0, edge, why)
-        bounds["dc_w"] = Bound(0.0, 2.0 * most_w, f"2 x {most_w:g} W")  # PV is built larger than its inverter
+        low = -share * most_w if ratings.charge_w else 0.0  # the DC side of a storage that is charged from the grid
+        bounds["dc_w"] = Bound(
+            low, 2.0 * most_w, f"{low:g} .. 2 x {most_w:g} W"
+        )  # PV is built larger than its inverter
     if ratings.var is not None and most_w is not None:
         edge = share * max(ratings.var, most_w)
         bounds["var"] = Bound(-edge, edge, f"{share:g} x the rating")
@@ -214,8 +222,9 @@ def _forgive(found: dict[str, str], values: Mapping[str, Reading], settings: Wat
 
 def contradictions(values: Mapping[str, Reading], slack_w: float) -> dict[str, str]:
     """Reasons by name where values of one sample contradict each other; ``slack_w`` is what rounding may do [W]."""
-    found: dict[str, str] = {}
+    found = _switched(values)
     w, va = values.get("w"), values.get("va")
+    found |= _said_to_run(values, slack_w)
     if w is None or w.value is None:
         return found
     if va is not None and va.value is not None and va.sequence == w.sequence:
@@ -240,6 +249,34 @@ def contradictions(values: Mapping[str, Reading], slack_w: float) -> dict[str, s
         why = f"the phases sum up to {sum(shown):g} W, not {w.value:g} W"
         found |= dict.fromkeys(("w", "w_a", "w_b", "w_c"), why)
     return found
+
+
+def _switched(values: Mapping[str, Reading]) -> dict[str, str]:
+    """Where a switch was told to be, where it says it is, and the voltages on its sides: welded, or a false contact."""
+    told, said = values.get("x_commanded"), values.get("connected")
+    if told is None or said is None or told.sequence != said.sequence:
+        return {}
+    if told.value != said.value:
+        why = f"told to be {_PLACES[told.value == 1.0]}, its contact says {_PLACES[said.value == 1.0]}"
+        return {"connected": why}
+    grid, site = values.get("x_v_grid"), values.get("x_v_site")
+    volts = [side.value for side in (grid, site) if side is not None and side.value is not None]
+    if said.value == 1.0 and len(volts) == 2 and abs(volts[0] - volts[1]) > _SIDES_APART * max(volts):
+        return {"connected": f"its contact says closed, with {volts[0]:g} V and {volts[1]:g} V on its sides"}
+    return {}
+
+
+def _said_to_run(values: Mapping[str, Reading], slack_w: float) -> dict[str, str]:
+    """Where an operating state cannot be true; power and connection are believed, they are measured."""
+    runs, connected, w = values.get("x_running"), values.get("connected"), values.get("w")
+    if runs is None:
+        return {}
+    why = ""
+    if runs.value == 1.0 and connected is not None and connected.value == 0.0 and connected.sequence == runs.sequence:
+        why = "it says that it runs, and that it is not connected"
+    if runs.value == 0.0 and w is not None and w.value is not None and w.sequence == runs.sequence:
+        why = f"it says that it stands still, and {w.value:g} W flow" if abs(w.value) > 5.0 * slack_w else ""
+    return dict.fromkeys(("state", "x_running"), why) if why else {}
 
 
 def _volt_amperes(values: Mapping[str, Reading], sequence: int) -> float | None:

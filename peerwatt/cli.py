@@ -268,6 +268,8 @@ def _run(args: argparse.Namespace) -> int:
     doubts = result.static.options.get("doubts", [])
     for doubt in doubts if isinstance(doubts, list) else []:
         _tell(f"note: {doubt}")
+    if (devices := result.summary.get("devices")) is not None:
+        console.print(devices["remark"], markup=False, soft_wrap=True)
     console.print(f"run folder: {result.folder}", markup=False, soft_wrap=True)
     if not args.no_report:
         console.print(f"report: {result.folder / 'report.html'}", markup=False, soft_wrap=True)

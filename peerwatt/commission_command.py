@@ -28,6 +28,8 @@ def add_commission(commands: Any, add_command: Callable[..., argparse.ArgumentPa
     add("address", metavar="HOST[:PORT]", help="or tls://HOST?ca=..., rtu:///dev/ttyUSB0?baud=9600")
     add("--unit", type=int, default=1, metavar="N", help="unit (device id) there (default: 1)")
     add("--profile", default="sunspec", metavar="NAME", help="sunspec, a profile's name, or its file")
+    add("--part", type=int, default=0, metavar="N", help="which unit of a SunSpec map of several (default: 0)")
+    add("--single-writes", action="store_true", help="the SunSpec device takes one register a request only")
     add("--answers", type=Path, metavar="FILE", help="YAML with the answers; nothing is asked then")
     add("--out", type=Path, default=Path("commissioning"), metavar="DIR", help="where record, report and journal go")
     add("--controls", type=_names, default=(), metavar="A,B", help="what to try (default: limit_w and power_w)")
@@ -49,6 +51,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _commission(args: argparse.Namespace) -> int:
     import asyncio
 
+    from hardware.meeting import SunSpecOptions
     from peerwatt.commissioning import Options, run_commissioning
 
     options = Options(
@@ -67,6 +70,7 @@ def _commission(args: argparse.Namespace) -> int:
         meter=args.meter,
         meter_unit=args.meter_unit,
         meter_profile=args.meter_profile,
+        sunspec=SunSpecOptions(part=args.part, single_writes=args.single_writes),
     )
     record, files = asyncio.run(run_commissioning(options))
     for file in files:

@@ -21,8 +21,10 @@ from controllers.guardian.journal import GuardianJournal
 from core.errors import DeviceError
 from core.quality import Reading
 from hardware.driver import Driver, Fallback, Group
+from hardware.meeting import SunSpecOptions
 from hardware.modbus.line import Line, LineSettings
 from peerwatt.clocks import utc_now
+from peerwatt.commissioning_reboot import power_cycle
 from peerwatt.commissioning_report import write_report
 from peerwatt.device_meeting import address_of, meet, open_line
 
@@ -48,6 +50,7 @@ class Options:
     meter: str | None = None
     meter_unit: int = 1
     meter_profile: str = "sunspec"
+    sunspec: SunSpecOptions = SunSpecOptions()
 
     def checked(self) -> Options:
         """Themselves; DeviceError (local) if a time makes no sense."""
@@ -151,6 +154,8 @@ async def run_commissioning(
         technician = Terminal(screen) if options.answers is None else _answers(options.answers, screen)
     async with AsyncExitStack() as stack:
         bench, journal = await _bench(options.checked(), technician, stack)
+        if isinstance(technician, Answers) and (action := power_cycle(technician.given, bench)):
+            technician.do("power_cycle", action)
         with suppress(NotImplementedError, RuntimeError):  # not the main thread
             task = asyncio.current_task()
             assert task is not None
@@ -176,7 +181,7 @@ async def _bench(options: Options, technician: Technician, stack: AsyncExitStack
     address = address_of(options.address)
     line = await open_line(address, timeout_s=options.timeout_s)
     stack.push_async_callback(line.close)
-    driver = await meet(options.profile, lambda span: line.read(options.unit, span))
+    driver = await meet(options.profile, lambda span: line.read(options.unit, span), options.sunspec)
     line.gap_s = max(line.gap_s, driver.gap_s)
     journal = await stack.enter_async_context(await GuardianJournal.open(options.out / "journal", utc_now))
     meter = await stack.enter_async_context(_meter(options)) if options.meter else None

@@ -42,7 +42,7 @@ def write_report(record: Record, file: Path) -> None:
 def report_html(record: Record) -> str:
     """The report as HTML."""
     who = record.identity
-    title = f"{who.manufacturer} {who.model}, {who.serial or 'no serial number'}"
+    title = f"{who.text}, {who.serial or 'no serial number'}"
     parts = [
         f"<h1>Commissioning of {escape(title)}</h1>",
         f"<p class=note>{record.made_at:%Y-%m-%d %H:%M} UTC. What follows was measured, not taken from documents. "
@@ -67,16 +67,20 @@ def _verdict(record: Record) -> str:
         return "<p class=failed>The procedure was broken off. Nothing is armed on this record.</p>"
     if not record.released:
         return "<p class=failed>The device was NOT seen without an order at the end. Look at it now.</p>"
+    if record.missing:
+        return f"<p class=failed>Nothing is armed on this record: it does not say {', '.join(record.missing)}.</p>"
     if failed:
         return f"<p class=failed>Not everything passed: {escape(', '.join(failed))}.</p>"
-    return "<p class=passed>Everything that was tried passed; the device was left without an order, read back.</p>"
+    told = "<p class=passed>Everything that was tried passed; the device was left without an order, read back.</p>"
+    accepted = [f"{what} was not tried, accepted by {name}" for what, name in record.accepted.items()]
+    return told + "".join(f"<p class=skipped>{escape(one)}.</p>" for one in accepted)
 
 
 def _facts(record: Record) -> str:
     who, tool = record.identity, record.instrument
     offset = record.clock_offset_s
     rows = [
-        ("Device", f"{who.manufacturer} {who.model}"),
+        ("Device", who.text),
         ("Serial number", who.serial),
         ("Firmware, options", f"{who.firmware or '-'}, {who.options or '-'}"),
         ("Reached at", f"{record.address} unit {record.unit}, profile {record.profile}"),
@@ -84,7 +88,7 @@ def _facts(record: Record) -> str:
             "Second instrument",
             str(tool) or "none",
         ),
-        ("Clock", "not compared" if offset is None else f"{offset:+g} s from the reference"),
+        ("Clock", f"{offset:+g} s from the reference" if isinstance(offset, float) else "not compared"),
         ("Sign of power", record.sign),
         ("Current transformers", f"direction {record.ct_direction}, phases {record.phase_order}"),
         ("Connections at once", "not tried" if record.sessions is None else str(record.sessions)),

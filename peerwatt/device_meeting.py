@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from core.errors import DeviceError, ScenarioError
 from hardware.address import Address, parse_address
-from hardware.driver import Driver, Sample, Span
+from hardware.driver import Driver
+from hardware.meeting import Read, SunSpecOptions, meeting
 from hardware.modbus.line import Line, LineSettings
 
-Read = Callable[[Span], Awaitable[Sample]]
+__all__ = ["UNREACHABLE", "Read", "address_of", "meet", "open_line"]
 
 UNREACHABLE = (
     "check that the device is on and Modbus TCP is enabled in its menu, that host, port and --unit are right, and "
@@ -33,7 +32,7 @@ async def open_line(address: Address, *, timeout_s: float, locked: bool = True) 
     return line
 
 
-async def meet(profile: str, read: Read) -> Driver:
+async def meet(profile: str, read: Read, sunspec: SunSpecOptions | None = None) -> Driver:
     """The driver of the device behind ``read``: found out by itself (``sunspec``), or by a profile's name or file.
 
     Raises
@@ -42,12 +41,7 @@ async def meet(profile: str, read: Read) -> Driver:
         If nothing answers or it is another device.
     """
     try:
-        if profile == "sunspec":
-            from hardware.sunspec import discover
-
-            return await discover(read)
-        from hardware.profile import bind, load_profile
-
-        return await bind(load_profile(profile), read)
+        recognise = meeting(profile, sunspec)
     except ScenarioError as error:
         raise DeviceError(f"profile {profile}: {error}", local=True) from error
+    return await recognise(read)

@@ -132,17 +132,22 @@ async def _control(workers: Workers, number: int, stop: Callable[[], None]) -> a
             local=True,
             remedy="choose another --control PORT, or 0",
         ) from error
-    print(f"control http://127.0.0.1:{sock.getsockname()[1]}", flush=True)  # noqa: T201
     config = uvicorn.Config(control_app(workers, stop), log_level="warning", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # Ctrl-C is ours
-    return asyncio.create_task(server.serve([sock]))
+    task = asyncio.create_task(server.serve([sock]))
+    while not server.started and not task.done():  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.01)
+    if not task.done():
+        print(f"control http://127.0.0.1:{sock.getsockname()[1]}", flush=True)  # noqa: T201
+    return task
 
 
 def _tell(fleet: Fleet, listening: list[dict[str, Any]], console: Console) -> None:
     """Where each device listens: plain lines, which also stand when quiet, for scripts."""
     speed = f", {fleet.speed:g} times real time" if fleet.speed != 1.0 else ""
-    console.print(f"{fleet.name}: {len(listening)} emulated devices{speed}", style="bold", markup=False)
+    devices = "1 emulated device" if len(listening) == 1 else f"{len(listening)} emulated devices"
+    console.print(f"{fleet.name}: {devices}{speed}", style="bold", markup=False)
     for device in listening[:_SHOWN]:
         print(f"{device['address']} unit {device['unit']}  {device['id']}  {device['what']}", flush=True)  # noqa: T201
     if len(listening) > _SHOWN:

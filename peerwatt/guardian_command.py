@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import math
 import os
 import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import DeviceError
+from hardware.driver import READINGS
+
 if TYPE_CHECKING:
     from controllers.guardian.client import GuardianClient
+    from core.quality import Reading
 
 FOUND_SOMETHING = 1
 
-_WHAT = ("run", "status", "devices", "rehearse", "arm", "disarm", "clear")
+_WHAT = ("run", "status", "devices", "readings", "hold", "rehearse", "arm", "disarm", "clear")
+_LEASE_S = 10.0
 _MODES = {"rehearse": "rehearse", "arm": "armed", "disarm": "observe"}
 
 
@@ -40,10 +47,17 @@ def add_guardian(commands: Any, add_command: Callable[..., argparse.ArgumentPars
         choices=_WHAT,
         default="run",
         help="run it (default), or ask the one that runs: status, devices; or bring devices up "
-        "(rehearse, then arm), down (disarm), or out of lockout (clear)",
+        "(rehearse, then arm), down (disarm), or out of lockout (clear); readings shows what a device measures, hold "
+        "keeps one control at a value for a while",
     )
     guardian.add_argument("device", nargs="?", default="all", metavar="DEVICE", help="one device (default: all)")
+    guardian.add_argument("control", nargs="?", metavar="CONTROL", help="for hold: what to hold, such as limit_w")
+    guardian.add_argument("value", nargs="?", type=float, metavar="VALUE", help="for hold: at what")
+    guardian.add_argument(
+        "--for", dest="seconds", type=float, default=60.0, metavar="S", help="for hold: how long [s] (default: 60)"
+    )
     guardian.add_argument("--who", default=_user(), metavar="NAME", help="the person who answers for it")
+    guardian.set_defaults(usage=guardian.error)
     stop = add_command(commands, "stop", "Stop every device of a site, at once; latched until cleared.", _stop)
     stop.add_argument("site", type=Path, metavar="SITE.yaml|SOCKET", help="the site's settings, or its stop.sock")
     stop.add_argument("--reason", default="peerwatt stop", metavar="TEXT", help="why, for the journal")
@@ -72,6 +86,12 @@ def _guardian(args: argparse.Namespace) -> int:
         from peerwatt.clocks import utc_now
 
         return asyncio.run(run_guardian(site, utc_now, _say))
+    if args.what == "hold":
+        if args.value is None or args.device == "all" or not 0.0 < args.seconds < math.inf:
+            args.usage("hold needs DEVICE CONTROL VALUE, and --for a number of seconds above 0")
+        with contextlib.suppress(KeyboardInterrupt):  # by then it was released
+            return asyncio.run(_hold(site.socket, min(_LEASE_S, site.max_lease_s), args))
+        return 0
     return asyncio.run(_ask(site.socket, args))
 
 
@@ -83,6 +103,8 @@ async def _ask(socket: Path, args: argparse.Namespace) -> int:
             return await _status(guardian)
         if args.what == "devices":
             return await _devices(guardian)
+        if args.what == "readings":
+            return await _readings(guardian, args.device)
         if args.what == "clear":
             modes = await guardian.clear(args.device, args.who)
         else:
@@ -114,12 +136,86 @@ async def _devices(guardian: GuardianClient) -> int:
         name = "not seen yet" if who is None else f"{who['manufacturer']} {who['model']} {who['serial']}"
         _say(f"{device['id']} ({device['mode']}): {name}; link {device['link']}; readings {device['quality']}")
         for control, one in device["controls"].items():
-            value = "released" if one["value"] is None else f"{one['value']:g}"
+            rest = "not written" if one["written_age_s"] is None else "released"
+            value = rest if one["value"] is None else f"{one['value']:g}"
+            if one["found"] is not None:
+                value = f"{one['found']:g} stands in it, not by us"
             held = f" for {one['owner']} ({one['level']})" if one["owner"] else ""
             _say(f"  {control}: {value}{held}, {one['low']:g} .. {one['high']:g}" + f" {one['why']}".rstrip())
         for why in device["not_armable"]:
             _say(f"  cannot be armed: {why}")
     return 0
+
+
+async def _readings(guardian: GuardianClient, device: str) -> int:
+    """A table of everything a device measures, or all devices do."""
+    names = [one["id"] for one in await guardian.devices()] if device == "all" else [device]
+    for name in names:
+        found = await guardian.measure(name)
+        now_s = asyncio.get_running_loop().time()
+        if device == "all":
+            _say(f"{name}:")
+        rows = [
+            (
+                reading_name,
+                "-" if one.value is None else f"{one.value:.6g}",
+                str(one.quality),
+                f"{max(now_s - one.source_s, 0.0):.1f} s",
+                "; ".join(part for part in (READINGS.get(reading_name, ""), one.reason) if part),
+            )
+            for reading_name, one in found.items()
+        ]
+        _table((("reading", "value", "quality", "age", "what it is; what is wrong with it"), *rows))
+        if not found:
+            _say(f"{name} has not been read yet")
+    return 0
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.rjust(width) if place == 1 else cell.ljust(width)
+                 for place, (cell, width) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
+        _say("  ".join((*cells, row[-1])).rstrip())
+
+
+async def _hold(socket: Path, ttl_s: float, args: argparse.Namespace) -> int:
+    """Hold a control as a person, renew the lease, show what is measured; give it back at the end, however it ends."""
+    from controllers.guardian.client import GuardianClient
+
+    async with GuardianClient(socket, f"command line, {args.who}") as guardian:
+        loop = asyncio.get_running_loop()
+        begun_s, lease = loop.time(), ""
+        try:
+            while (since_s := loop.time() - begun_s) < args.seconds:
+                answer = await guardian.lease(
+                    args.device, args.control, args.value, level="person", owner=args.who, ttl_s=ttl_s
+                )
+                if not answer.granted:
+                    _say(f"refused: {answer.message}")
+                    return FOUND_SOMETHING
+                if not lease:
+                    _say(f"{args.device} {args.control} is held at {answer.value:g} for {args.who}; Ctrl-C ends it")
+                lease = answer.lease
+                await asyncio.sleep(min(1.0, args.seconds - since_s))
+                _say(f"{loop.time() - begun_s:5.1f} s  {_shown(await guardian.measure(args.device), args.control)}")
+        finally:
+            if lease and guardian.connected:
+                with contextlib.suppress(DeviceError):  # it has ended already, or the guardian has: nothing is held
+                    await guardian.release(lease)
+                _say(f"{args.device} {args.control} is given back")
+    return 0
+
+
+def _shown(readings: Mapping[str, Reading], control: str) -> str:
+    """What matters while a control is held."""
+    wanted = dict.fromkeys(("w", control, f"{control.removesuffix('_w')}_left_s", "soc"))
+    said = []
+    for name in wanted:
+        if (one := readings.get(name)) is not None:
+            value = "-" if one.value is None else f"{one.value:.5g}"
+            said.append(f"{name} {value}" + ("" if one.is_good else f" ({one.quality})"))
+    return "  ".join(said) or "nothing is measured"
 
 
 def _stop(args: argparse.Namespace) -> int:
@@ -128,7 +224,14 @@ def _stop(args: argparse.Namespace) -> int:
 
     socket = args.site if args.site.is_socket() else load_site(args.site).stop_socket
     done = asyncio.run(stop_site(socket, args.reason, args.who))
-    _say(f"{done['safe']} of {done['devices']} devices are safe after {done['took_s']:.2f} s; locked out until cleared")
+    _say(
+        f"{done['safe']} of {done['devices']} devices: safe values written and read back, after {done['took_s']:.2f} s"
+        "; locked out until cleared"
+    )
     for device, why in done["failed"].items():
         _say(f"NOT SAFE {device}: {why}")
+    for device, why in done["unconfirmed_power"].items():
+        _say(f"NOT SAFE: written and read back; its power does not follow: {device} {why}")
+    for device, why in done["unmeasured"].items():
+        _say(f"written and read back; its power is not seen: {device}: {why}")
     return 0 if done["ok"] else FOUND_SOMETHING

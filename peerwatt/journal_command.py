@@ -110,13 +110,14 @@ def _explain(args: argparse.Namespace) -> int:
 
     from controllers.guardian.journal import explain
     from core import JournalError
+    from peerwatt.journal_telling import told
 
     try:
         at = datetime.fromisoformat(args.at)
     except ValueError:
         raise JournalError(f"--at {args.at} is no time", remedy="write it as 2026-11-23T08:05") from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    _say(str(explain(args.journal, args.device, at, length_s=args.seconds)))
+    _say(told(explain(args.journal, args.device, at, length_s=args.seconds)))
     return 0
 
 

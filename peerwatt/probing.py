@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from controllers.commissioning.record import Named
 from core.errors import DeviceError
 from core.quality import Quality, Reading
 from hardware.driver import CONTROLS, READINGS, Control, Driver, Group, Identity, Ratings, Sample, Span
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 _SESSIONS = 4
 _PER_LINE = 12
+_IN_FORCE = {"limit_w": "limit_enabled", "power_w": "power_enabled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def _lines(found: Probe, *, raw: bool) -> list[str]:
     who, rated = found.identity, found.ratings
     parts = [
         [
-            f"device    {who.manufacturer} {who.model}",
+            f"device    {Named.of(who).text}",
             f"serial    {who.serial or '-'}   firmware {who.firmware or '-'}   options {who.options or '-'}",
             f"address   {found.address} unit {found.unit}, profile {found.profile}",
             "ratings   " + (", ".join(f"{k} {v:g}" for k, v in asdict(rated).items() if v is not None) or "not told"),
@@ -279,9 +281,17 @@ def _sessions_text(sessions: int | None) -> str:
     return f"{sessions} at once" + (" or more" if sessions > _SESSIONS else "")
 
 
+def _what(found: Probe, name: str) -> str:
+    """What a reading is; of a set-point that stands in the device and is not enabled, that it is not in force."""
+    enabled = found.readings.get(_IN_FORCE.get(name, ""))
+    if enabled is not None and enabled.is_good and enabled.value == 0.0:
+        return "stored, not in force: " + READINGS[name]
+    return READINGS.get(name, found.readings[name].reason)
+
+
 def _reading_rows(found: Probe) -> list[list[str]]:
     return [
-        [name, f"{one.value:.10g}" if one.value is not None else "-", one.quality.value, READINGS.get(name, one.reason)]
+        [name, f"{one.value:.10g}" if one.value is not None else "-", one.quality.value, _what(found, name)]
         for name, one in found.readings.items()
         if one.quality is not Quality.NOT_IMPLEMENTED
     ]
@@ -303,10 +313,19 @@ def _control_rows(found: Probe) -> list[list[str]]:
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as they have to be; the last one is cut at `WIDTH`."""
+    """Columns as wide as they have to be; the last one is cut at a word, so that a line has `WIDTH` columns."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     cells = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in [head, *rows]]
-    return [title, *("  " + "  ".join(row) for row in cells)]
+    return [
+        title,
+        *("  " + "  ".join([*row[:-1], _cut(row[-1], WIDTH - sum(widths[:-1]) - 2 * len(head))]) for row in cells),
+    ]
+
+
+def _cut(text: str, width: int) -> str:
+    """At most so many characters, cut after a word."""
+    text = text.rstrip()
+    return text if len(text) <= width else textwrap.shorten(text, max(width, 1), placeholder=" …")
 
 
 def _dump(registers: Sequence[tuple[int, int, tuple[int, ...]]]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from controllers.commissioning.before import Before, span_of
 from controllers.commissioning.technician import Technician
 from core.errors import DeviceError
 from core.quality import Quality, Reading
@@ -25,6 +26,11 @@ class Outcome(Protocol):
     @property
     def ok(self) -> bool:
         """Acknowledged."""
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """The frame may have left; False: it surely never did."""
         ...
 
     @property
@@ -155,6 +161,7 @@ class Bench:
         self._note = note
         self._device = device
         self._standing: dict[str, bool] = {}  # controls that were written, in order
+        self._before = Before()
         self._origin_s = self.now_s()
         self._spans: dict[str, tuple[Span, ...]] = {}
 
@@ -179,6 +186,10 @@ class Bench:
         wanted = groups or (Group.ONCE, Group.SLOW, Group.FAST)
         spans = dict.fromkeys(span for group in wanted for span in self.driver.spans(group))
         return self.driver.decode({span: await self._wire.read(self._unit, span) for span in spans})
+
+    async def is_silent(self, span: Span) -> bool:
+        """Whether a span is not answered now."""
+        return (await self._wire.read(self._unit, span)).words is None
 
     async def look(self, *names: str) -> dict[str, Reading]:
         """Readings by name, with as few requests as bring them; traced."""
@@ -214,16 +225,19 @@ class Bench:
         """Write steps and read each back; stops at the first that is not confirmed."""
         at_s = self.now_s()
         for step in steps:
-            outcome = await self._send(step, control, why)
+            number, outcome = await self._send(step, control, why)
             at_s = outcome.sent_s
             if not outcome.ok:
                 return Written(False, at_s, step.purpose, outcome.problem)
-            if problem := await self._confirm(step, control):
+            if problem := await self._confirm(step, control, number):
                 return Written(False, at_s, step.purpose, problem, acknowledged=True)
         return Written(True, at_s)
 
-    async def _send(self, step: Step, control: str, why: str) -> Outcome:
+    async def _send(self, step: Step, control: str, why: str) -> tuple[object, Outcome]:
         frame = step.frame
+        if self._before.is_new(step):
+            self._before.learn(step, await self._wire.read(self._unit, span_of(step)))
+        self._before.wrote(step, control)
         number = await self._journal(
             "intent",
             control=control,
@@ -239,14 +253,15 @@ class Bench:
         await self._journal(
             "response",
             intent=number,
+            sent=outcome.sent,
             ok=outcome.ok,
             problem=outcome.problem,
             request=outcome.request_bytes.hex(),
             response=outcome.response_bytes.hex(),
         )
-        return outcome
+        return number, outcome
 
-    async def _confirm(self, step: Step, control: str) -> str:
+    async def _confirm(self, step: Step, control: str, number: object) -> str:
         """Empty once the registers show what was written; else what they show."""
         sample = Sample(step.check, None, 0.0, 0.0, 0, "was not read")
         for look in range(_CHECKS):
@@ -257,7 +272,16 @@ class Bench:
                 break
         words = None if sample.words is None else list(sample.words)
         ok = sample.words is not None and step.confirmed(sample.words)
-        await self._journal("read_back", control=control, purpose=step.purpose, words=words, ok=ok)
+        await self._journal(
+            "read_back",
+            control=control,
+            purpose=step.purpose,
+            intent=number,
+            words=words,
+            expected=list(step.expected),
+            ok=ok,
+            problem=sample.problem,
+        )
         if ok:
             return ""
         return sample.problem or f"{step.purpose}: {list(step.expected)} was written, {words} is read back"
@@ -290,6 +314,37 @@ class Bench:
             else:
                 left.append(f"{control}: {problem}")
         return "; ".join(left)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether any frame was written."""
+        return bool(self._before.spans())
+
+    async def put_back(self) -> tuple[int, str]:
+        """Put back what stood in every register before it was first written, and read it back.
+
+        To be called when nothing is in force any more. Returns how many registers were put back, and what could not
+        be (empty: all of it was).
+        """
+        now: dict[int, int] = {}
+        for span in self._before.spans():
+            sample = await self._wire.read(self._unit, span)
+            now |= dict(enumerate(sample.words or (), start=span.address))
+        registers: set[int] = set()
+        left = [f"register {address} could not be read before it was written" for address in self._before.unknown]
+        failed = ""
+        for control, step in list(self._before.steps(now)):
+            if control == failed:
+                continue  # nothing is brought into force where its value or its timer could not be put back
+            written = await self.write((step,), control, "what stood there before is put back")
+            if not written.ok:
+                written = await self.write((step,), control, "what stood there before is put back")
+            if written.ok:
+                registers.update(range(step.frame.address, step.frame.address + len(step.frame.words)))
+                continue
+            failed = control
+            left.append(f"{control}, {step.purpose} at register {step.frame.address}: {written.problem}")
+        return len(registers), "; ".join(left)
 
     async def _is_released(self, control: str) -> bool:
         """Whether the registers show what a release would have written."""

@@ -18,7 +18,8 @@ class Findings:
     technician: str = ""
     witness: str = ""
     instrument: Instrument = field(default_factory=Instrument)
-    clock_offset_s: float | None = None
+    clock_offset_s: float | Literal["not compared"] | None = None
+    accepted: dict[str, str] = field(default_factory=dict)
     sign: Literal["right", "opposite", "unknown"] = "unknown"
     ct_direction: Literal["right", "reversed", "unknown"] = "unknown"
     phase_order: Literal["right", "wrong", "unknown"] = "unknown"

@@ -20,7 +20,11 @@ from core.errors import DeviceError
 from core.hashing import canonical_json, sha256_hex
 from hardware.driver import Control, Identity
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+NO_INSTRUMENT = "none"
+NOT_COMPARED: Literal["not compared"] = "not compared"
+PERSISTENCE = "persistence"
+"""What somebody may accept by name although it was not tried: whether an order outlives a loss of power."""
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _SAME = 0.02  # of the highest value: nearer than this, two values of a control are one
 _LATE_S = 3.0  # allowed beyond any timer, however short
@@ -49,6 +53,11 @@ class Named(Frozen):
             options=identity.options,
         )
 
+    @property
+    def text(self) -> str:
+        """Manufacturer and model, for people; a model that begins with its manufacturer is said once."""
+        return self.model if self.model.startswith(self.manufacturer) else f"{self.manufacturer} {self.model}"
+
 
 class StepRecord(Frozen):
     """What one step of the procedure found."""
@@ -71,7 +80,20 @@ class Instrument(Frozen):
     def __str__(self) -> str:
         words = [self.name, f"serial {self.serial}" if self.serial else "without a serial number"]
         words.append(f"calibrated on {self.calibrated_on}" if self.calibrated_on else "calibration not known")
-        return ", ".join(words) if self.name else ""
+        return ", ".join(words) if self.name and self.name != NO_INSTRUMENT else ""
+
+
+Offset = float | Literal["not compared"] | None
+"""Of this computer's clock [s, positive: ahead]; None if nobody said anything about it."""
+
+
+def missing_of(technician: str, witness: str, instrument: Instrument, offset: Offset) -> tuple[str, ...]:
+    """Questions that have to be answered before anything is armed, by their keys; no instrument is an answer too."""
+    said: dict[str, object] = {"technician": technician, "witness": witness, "instrument": instrument.name}
+    if instrument.name and instrument.name != NO_INSTRUMENT:
+        said |= {"instrument_serial": instrument.serial, "calibrated_on": instrument.calibrated_on}
+    said["clock_offset_s"] = "" if offset is None else "said"
+    return tuple(key for key, answer in said.items() if not answer)
 
 
 class Record(Frozen):
@@ -86,7 +108,8 @@ class Record(Frozen):
     technician: str = ""
     witness: str = ""
     instrument: Instrument = Instrument()
-    clock_offset_s: float | None = None
+    clock_offset_s: Offset = None
+    accepted: dict[str, str] = Field(default_factory=dict)  # what was not tried, and who took it upon themselves
     sign: Literal["right", "opposite", "unknown"] = "unknown"
     ct_direction: Literal["right", "reversed", "unknown"] = "unknown"
     phase_order: Literal["right", "wrong", "unknown"] = "unknown"
@@ -100,6 +123,11 @@ class Record(Frozen):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 64 hexadecimal digits."""
         return sha256_hex(canonical_json(self.model_dump(mode="json")))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Who, with what and by which clock: the questions whose answers are missing, by their keys."""
+        return missing_of(self.technician, self.witness, self.instrument, self.clock_offset_s)
 
     def behaviour_text(self, control: str) -> str:
         """What the timer of a control does, in words; empty for one that was not measured."""
@@ -232,9 +260,21 @@ def may_arm(
         return False, f"{control.name}: the order outlives a reboot and was not seen to end afterwards"
     if reason := _falls_elsewhere(found, control, safe_value):
         return False, f"{control.name}: {reason}"
-    when = f"within {timer_s + late:.1f} s, measured on {record.made_at:%Y-%m-%d}"
+    remark = ""
+    if timer.survives_reboot is None:
+        name = record.accepted.get(PERSISTENCE, "")
+        if not name:
+            return False, f"{control.name}: {UNTRIED}: {_TRY}"
+        remark = f"; {UNTRIED}, accepted by {name}"
+    when = f"within {timer_s + late:.1f} s, measured on {record.made_at:%Y-%m-%d}{remark}"
     return True, f"{control.name}: falls back to {timer.fell_to} {when}"
 
+
+UNTRIED = "persistence over a loss of power was not tried"
+_TRY = (
+    "commission it again with somebody who takes the power away (`reboot_s`, `reboot_by`), or accept that by name "
+    "(`accept_untested: [persistence]` among the answers)"
+)
 
 _NEVER = {
     Behaviour.NONE: "nothing ends the last order",
@@ -253,6 +293,11 @@ def _whole(record: Record) -> str:
         return "the commissioning was broken off"
     if not record.released:
         return "the device was not seen without an order at the end"
+    if record.missing:
+        return (
+            f"the record does not say {', '.join(record.missing)}: commission it again with these among the answers, "
+            "`none` where there is none"
+        )
     return "the sign of its power is opposite to its map" if record.sign == "opposite" else ""
 
 
@@ -285,6 +330,6 @@ def _falls_elsewhere(found: ControlRecord, control: Control, safe: Safe) -> str:
             return ""
         return f"it falls back to nothing at all, where the safe value is {safe:g}"
     if timer.fell_to == "chosen":
-        return "it falls back to a value that is chosen, where it should be released"
+        return "it falls back to a value that is chosen, where it should be released: give `safe` a value"
     value = "" if timer.fell_to_value is None else f" ({timer.fell_to_value:g})"
     return f"it falls back to something else than expected{value}"

@@ -116,8 +116,12 @@ async def commission(
             task.uncancel()
         bench.technician.tell("interrupted: whatever was ordered is taken back")
     finally:
-        steps.append(await _way_out(bench, utc_now))
-        on_step(steps[-1])
+        out = await _way_out(bench, utc_now)
+        steps.append(out)
+        on_step(out)
+        if bench.has_written:
+            steps.append(await _put_back(bench, utc_now, released=out.outcome == "passed"))
+            on_step(steps[-1])
     return Record(
         made_at=utc_now(),
         identity=Named.of(bench.driver.identity),
@@ -127,6 +131,7 @@ async def commission(
         technician=findings.technician,
         witness=findings.witness,
         instrument=findings.instrument,
+        accepted=dict(findings.accepted),
         clock_offset_s=findings.clock_offset_s,
         sign=findings.sign,
         ct_direction=findings.ct_direction,
@@ -135,7 +140,7 @@ async def commission(
         controls={one.name: findings.controls[one.name] for one in controls if one.name in findings.controls},
         steps=tuple(steps),
         complete=complete,
-        released=steps[-1].outcome == "passed",
+        released=out.outcome == "passed",
     )
 
 
@@ -172,6 +177,33 @@ async def _way_out(bench: Bench, utc_now: Callable[[], datetime]) -> StepRecord:
         name="way out",
         outcome="failed" if problem else "passed",
         text=f"NOT RELEASED: {problem}" if problem else "nothing of ours stands in the device, read back",
+        begun_at=begun_at,
+        lasted_s=round(bench.now_s() - begun_s, 3),
+    )
+
+
+async def _put_back(bench: Bench, utc_now: Callable[[], datetime], *, released: bool) -> StepRecord:
+    """Put back what stood in the registers before, once nothing of ours is in force."""
+    begun_at, begun_s = utc_now(), bench.now_s()
+    outcome: Literal["passed", "failed", "skipped"] = "skipped"
+    text = "nothing was put back while an order of ours may stand"
+    if released:
+        try:
+            count, problem = await bench.put_back()
+        except DeviceError as error:
+            count, problem = 0, error.message
+        outcome = "failed" if problem else "passed"
+        text = (
+            f"what stood in {count} registers before was put back, read back"
+            if count
+            else "every register is as it was"
+        )
+        if problem:
+            text = f"could not be put back: {problem}" + (f"; {count} registers were" if count else "")
+    return StepRecord(
+        name="put back",
+        outcome=outcome,
+        text=text,
         begun_at=begun_at,
         lasted_s=round(bench.now_s() - begun_s, 3),
     )

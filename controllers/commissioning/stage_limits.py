@@ -80,7 +80,20 @@ async def _limits_of(bench: Bench, findings: Findings, control: Control) -> str:
         raise FailedError(f"not obeyed: {told}")
     if took_s is None:
         raise FailedError(f"released, and it did not come back to {plan.free:.0f}")
-    return f"{len(tried)} values obeyed within {max(effects):.2f} s; let go in {took_s:.2f} s"
+    return f"{len(tried)} values obeyed within {max(effects):.2f} s; let go in {took_s:.2f} s{_below(control, tried)}"
+
+
+def _below(control: Control, tried: list[Tried]) -> str:
+    """A remark where every limit is undercut although more flows without one: safe, and not what was ordered."""
+    if not control.cap:
+        return ""
+    higher = [one for one in tried if one.measured is not None and one.value > 4.0 * band(control)]
+    shares = [one.measured / one.value for one in higher if one.measured is not None]
+    if len(shares) < 2 or max(one.value - (one.measured or 0.0) for one in higher) < 2.0 * band(control):
+        return ""
+    if max(shares) > 0.95:
+        return ""
+    return f"; stays at {100 * max(shares):.0f} % or less of every limit: are its percentages of another power?"
 
 
 async def _tried(

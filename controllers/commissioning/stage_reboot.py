@@ -18,6 +18,7 @@ from controllers.commissioning.effects import (
 )
 from controllers.commissioning.facts import behaviours
 from controllers.commissioning.findings import Findings
+from controllers.commissioning.record import PERSISTENCE, UNTRIED
 from controllers.commissioning.stage_limits import obedient
 from controllers.commissioning.technician import ACTIONS, QUESTIONS
 from core.quality import Quality
@@ -29,7 +30,29 @@ _BACK_S = 20.0
 
 
 async def reboot(bench: Bench, findings: Findings) -> str:
-    """Take the power away with orders standing, and see what stands when it is back."""
+    """Take the power away with orders standing, and see what stands when it is back.
+
+    Where nobody does, it stays unknown: a technician may accept that, by name, on the record.
+    """
+    try:
+        return await _reboot(bench, findings)
+    except SkippedError as reason:
+        if not any(one.timer is not None for one in findings.controls.values()):
+            raise
+        raise SkippedError(f"{reason}; {await _accepted(bench, findings)}") from reason
+
+
+async def _accepted(bench: Bench, findings: Findings) -> str:
+    answer = (await bench.technician.answer(QUESTIONS["accept_untested"])).replace(",", " ").split()
+    if unknown := [word for word in answer if word != PERSISTENCE]:
+        raise FailedError(f"accept_untested: {unknown[0]!r} cannot be accepted untested, only {PERSISTENCE}")
+    if not answer or not findings.technician:
+        return f"{UNTRIED}, and nothing is armed on that"
+    findings.accepted[PERSISTENCE] = findings.technician
+    return f"{UNTRIED}, accepted by {findings.technician}"
+
+
+async def _reboot(bench: Bench, findings: Findings) -> str:
     answer = (await bench.technician.answer(QUESTIONS["reboot_s"])).strip()
     controls = [one for one in obedient(bench, findings) if findings.controls[one.name].timer is not None]
     if not answer or not controls:

@@ -90,8 +90,8 @@ class _Timing:
         """Everything about it."""
         await self._ordered(self._plan.before, long_timer(self._bench, self._control))  # to be known if it comes back
         written = await self._ordered(self._plan.test, self._timer_s)
-        shown = await self._shown()
-        end, counts = await self._watched(written)
+        shown, left = await self._shown(), await self._left()
+        end, counts = await self._watched(written, left)
         while_read = end.expired_s is not None
         if not while_read:
             end = await self._silent()
@@ -140,16 +140,14 @@ class _Timing:
 
     # --- how it ends --------------------------------------------------------------------------------------------------
 
-    async def _watched(self, written: Written) -> tuple[_End, bool | None]:
+    async def _watched(self, written: Written, first_left: float | None) -> tuple[_End, bool | None]:
         """Keep looking until the order has ended; also whether the seconds left are counted."""
         bench, control = self._bench, self._control
         took_s, _ = await reached(bench, control, self._plan.test, written)
         if took_s is None:
             raise FailedError(f"{control.name}: {self._plan.test:g} has no effect any more")
-        first_left = await self._left()
         patience_s = bench.settings.patience * self._timer_s + 1.0
         last_good_s, counts, looked = took_s, None, bench.now_s()
-        left_at_s = bench.now_s()
         while True:
             found = await look(bench, control)
             if found is not None:
@@ -162,7 +160,8 @@ class _Timing:
             if first_left and now_s - looked > 0.2 * self._timer_s:
                 looked, left = now_s, await self._left()
                 counts = counts or (left is not None and left < first_left)
-                if left is not None and 0.0 < (first_left - left) < 0.2 * (now_s - left_at_s):
+                slow = 0.2 * (now_s - written.at_s)
+                if left and 0.0 < (first_left - left) < slow:
                     patience_s = _TO_MINUTES * self._timer_s  # it counts far too slowly: minutes for seconds
             if now_s - written.at_s > patience_s:
                 if not bench.settings.minutes or patience_s >= _TO_MINUTES * self._timer_s:

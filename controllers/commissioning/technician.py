@@ -24,13 +24,22 @@ QUESTIONS: Mapping[str, Question] = {
     for one in (
         Question("technician", "Your name"),
         Question("witness", "Name of the witness who watches"),
-        Question("instrument", "Second instrument (name and type; empty for none)"),
+        Question("instrument", "Second instrument (name and type; `none` if there is none)"),
         Question("instrument_serial", "Serial number of the instrument"),
         Question("calibrated_on", "Day of its last calibration (YYYY-MM-DD)"),
-        Question("clock_offset_s", "Seconds by which this computer's clock is ahead of the reference"),
+        Question(
+            "clock_offset_s",
+            "Seconds by which this computer's clock is ahead of the reference (`none` if not compared)",
+        ),
         Question("load_step_w", "Power of a load to switch on behind the meter [W]; empty to leave it out"),
         Question("load_step_phases", "Phases it hangs on (a, b, c or abc)", "abc"),
         Question("reboot_s", "Seconds the device needs to come back after a power cycle; empty to leave this out"),
+        Question("reboot_by", "Who takes the power away: `person`, or the address of an emulated device's control"),
+        Question(
+            "accept_untested",
+            "Whether an order outlives a loss of power is not known, and nothing is armed on that. "
+            "To accept it by your name type `persistence`",
+        ),
         Question("disconnect", "May it be disconnected from the grid for the emergency stop? (yes/no)", "no"),
     )
 }
@@ -85,6 +94,15 @@ class Answers:
         self._actions = dict(actions or {})
         self._tell = tell
 
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The answers, by key."""
+        return self._answers
+
+    def do(self, key: str, action: Action) -> None:
+        """From now on one of `ACTIONS` is carried out by this."""
+        self._actions[key] = action
+
     async def answer(self, question: Question) -> str:
         """See `Technician`."""
         return self._answers.get(question.key, question.default)
@@ -105,4 +123,6 @@ class Answers:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)

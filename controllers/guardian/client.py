@@ -171,7 +171,7 @@ class GuardianClient:
         device, control, value
             What; unit and sign as in `hardware.driver.CONTROLS`.
         level
-            ``safety``, ``operator``, ``person``, ``flexibility``, ``market`` or ``optimiser``.
+            ``operator``, ``person``, ``flexibility``, ``market`` or ``optimiser``.
         owner
             Who it is for; asking again as the same owner renews or changes the lease.
         ttl_s

@@ -19,6 +19,7 @@ from controllers.guardian.soc_guard import SocState
 VOLTS_ALL_PHASES = 3 * 230.0
 """For a charger's current per phase: with fewer phases it draws less than reckoned."""
 
+NOT_LIMITED = "not limited: at its top, so that its timer runs"
 _FED_IN = frozenset({"limit_w", "discharge_limit_w"})
 _DRAWN = frozenset({"charge_limit_w", "charge_current_a"})
 
@@ -33,7 +34,10 @@ class Belief(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ControlImage:
-    """One control: its bounds, what stands, and what is measured of it (its unit and sign; None if not known)."""
+    """One control: its bounds, what stands, and what is measured of it (its unit and sign; None if not known).
+
+    ``highest`` is the highest value that may stand in it, None if it may be released.
+    """
 
     name: str
     rule: Rule
@@ -41,6 +45,7 @@ class ControlImage:
     measured: float | None
     belief: Belief
     safe: float | None
+    highest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +147,13 @@ def _wish(image: DeviceImage, control: ControlImage, portion: Share, why: str, a
         side = blocked.high if control.name == "charge_limit_w" else -blocked.low
         band = band.below(0.0, blocked.why) if side <= 0.0 else band
     shaped = shape(control.rule, control.standing, wanted, band, now_s, control.measured)
-    return Wish(shaped.value, "; ".join(part for part in (note, shaped.why) if part), lease)
+    said = NOT_LIMITED if control.rule.timed and control.rule.is_free(shaped.value) else ""
+    return Wish(shaped.value, "; ".join(part for part in (note, shaped.why, said) if part), lease)
 
 
 def _limited(control: ControlImage, portion: Share, why: str) -> Band:
     """All that the control can be, within the share of the connection point."""
-    band = control.rule.band()
+    band = control.rule.reach()
     if portion.export_w is not None and control.name in _FED_IN:
         band = band.below(portion.export_w, why)
     if portion.import_w is not None and control.name == "charge_limit_w":
@@ -168,7 +174,7 @@ def part_of(image: DeviceImage) -> Part:
     power = image.controls.get("power_w")
     current = image.controls.get("charge_current_a")
     # A storage that is released follows its own mind: it cannot be reckoned with.
-    steered = power is not None and power.rule.at_rest is not None
+    steered = power is not None and power.rule.at_rest is not None and power.belief is not Belief.FALSE
     export_w = image.export_w
     if export_w is None:
         export_w = limit.rule.high if limit is not None else (-power.rule.low if power is not None else 0.0)
@@ -176,12 +182,11 @@ def part_of(image: DeviceImage) -> Part:
     if import_w is None:
         import_w = power.rule.high if power is not None else 0.0
         import_w = current.rule.high * VOLTS_ALL_PHASES if current is not None else import_w
-    export_obeys = image.obeys and (limit is not None or steered)
-    if not export_obeys and limit is not None and image.decides:
-        # Armed and out of reach: what stands may stand until its timer ends, then the safe value does.
-        standing, safe = limit.standing.value, limit.safe
-        if standing is not None and safe is not None:
-            export_w = max(standing, safe)
+    limited = limit is not None and limit.belief is not Belief.FALSE  # else nothing is written to it
+    export_obeys = image.obeys and (limited or steered)
+    # Armed and out of reach: what stands may stand until its timer ends, then the safe value does.
+    if not export_obeys and image.decides and limit is not None and limit.safe is not None:
+        export_w = export_w if limit.highest is None else max(limit.highest, limit.safe)
     return Part(
         device=image.device,
         w=image.w,

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from controllers.guardian.budget import WriteBudget, save_text
 from controllers.guardian.writer import Notes
@@ -20,6 +20,7 @@ _ALARMS_KEPT = 100
 _BUDGET_FILE = "budget.json"
 
 Event = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Desk:
@@ -92,10 +93,11 @@ class Desk:
         for listener in tuple(self.listeners):
             listener(event)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def spend(self, device: str, frames: Iterable[Frame], limit: int) -> str:
         """Count writes against the day's budget, durably before they go out; why they may not, or empty."""
@@ -105,13 +107,19 @@ class Desk:
             return why
         self.registers_written += len(registers)
         if self._budget.spend(device, registers, limit):
-            async with self._budget_lock:
-                try:
-                    await asyncio.to_thread(save_text, self._state / _BUDGET_FILE, self._budget.content())
-                except OSError as error:
-                    why = f"the counts of writes cannot be kept: {error.strerror}"
-                    self.journal_lost(why)
-        return why
+            # Its own task: an order may be cancelled, the thread that saves cannot be, and two must not save at once.
+            return await asyncio.shield(self._later(self._save_budget()))
+        return ""
+
+    async def _save_budget(self) -> str:
+        async with self._budget_lock:
+            try:
+                await asyncio.to_thread(save_text, self._state / _BUDGET_FILE, self._budget.content())
+            except OSError as error:
+                why = f"the counts of writes cannot be kept: {error.strerror}"
+                self.journal_lost(why)
+                return why
+        return ""
 
     async def settled(self) -> None:
         """Wait a moment for what is still being written down, and leave the rest."""

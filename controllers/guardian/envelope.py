@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 from controllers.guardian.settings import ControlSettings
-from hardware.driver import Control
+from hardware.driver import Control, Fallback
 
 _EXACT = 1e-6
 """Nearer to a step of the registers than this share of it is on it."""
@@ -56,8 +56,13 @@ class Rule:
         Where it is held without a lease; None is released.
     clamp
         Whether a target out of bounds is brought to the nearest one inside, instead of going to rest.
+    free
+        The top of the device's own range: what a limit is when it is released, whatever the settings narrow.
     step_s
         Length of a cycle [s]: a ramp makes up for no more time than that, however long nothing was written.
+    timed
+        Rest is `free`, held with a running timer, where the settings say released: else nothing would bring it to its
+        safe value when the guardian dies.
     """
 
     low: float
@@ -71,6 +76,8 @@ class Rule:
     ramp_per_s: float | None
     dead_band: float
     dwell_s: float
+    free: float
+    timed: bool = False
 
     @classmethod
     def of(cls, control: Control, settings: ControlSettings, *, clamp: bool, cycle_s: float) -> Rule:
@@ -88,23 +95,34 @@ class Rule:
         for name, value in (("default", settings.at_rest), ("safe", settings.safe_value)):
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{control.name}: {name} {value:g} lies outside {low:g} .. {high:g}")
+        timed = needs_timer(control, settings) and control.cap and not control.flash
         return cls(
             low=low,
             high=high,
             slack=control.resolution / 2,
             resolution=control.resolution,
             cap=control.cap,
-            at_rest=settings.at_rest,
+            at_rest=control.high if timed else settings.at_rest,
             clamp=clamp,
             step_s=cycle_s,
             ramp_per_s=settings.ramp_per_s,
             dead_band=settings.dead_band,
             dwell_s=settings.dwell_s,
+            free=control.high,
+            timed=timed,
         )
 
+    def is_free(self, value: float | None) -> bool:
+        """Whether that is no limit at all: released, or held at its top for the sake of the timer."""
+        return value is None or (self.timed and value >= self.free - self.slack)
+
     def band(self) -> Band:
-        """All of it."""
+        """All that may be asked for."""
         return Band(self.low, self.high)
+
+    def reach(self) -> Band:
+        """All that it can be, released too."""
+        return Band(self.low, max(self.high, self.free)) if self.cap else self.band()
 
     def refusal(self, value: float) -> str:
         """Why ``value`` cannot be asked for; empty if it can."""
@@ -113,6 +131,11 @@ class Rule:
         if not self.low - self.slack <= value <= self.high + self.slack:
             return f"{value:g} lies outside {self.low:g} .. {self.high:g}"
         return ""
+
+
+def needs_timer(control: Control, settings: ControlSettings) -> bool:
+    """Whether released is not enough at rest: only a running timer leads to the value that is its safe one."""
+    return settings.at_rest is None and settings.safe_value is not None and control.fallback is Fallback.CHOSEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +204,8 @@ def shape(
         ramped = 0.0  # on its way through
     if ramped != value:
         why = why or f"on its way to {value:g}"
+    if rule.is_free(value) and ramped > rule.high:  # nothing in between may be asked for
+        return Shaped(rule.free, why if ramped == value else "")
     if not rule.low - rule.slack <= ramped <= rule.high + rule.slack:
         return Shaped(rule.band().nearest(ramped), f"the device cannot hold {ramped:g} ({band.why})")
     if rule.cap:  # the registers would round to the nearest: that may be more
@@ -191,12 +216,12 @@ def shape(
 def _bounded(rule: Rule, wanted: float | None, band: Band) -> tuple[float | None, str]:
     """What is wanted, inside the band; None is released."""
     why = ""
-    if wanted is not None and (refusal := rule.refusal(wanted)):
+    if wanted is not None and not rule.is_free(wanted) and (refusal := rule.refusal(wanted)):
         wanted, why = rule.at_rest, f"{refusal}; at rest instead"
-    if wanted is None:
-        if rule.cap and band.high < rule.high:
-            return band.high, band.why
-        return None, why
+    if wanted is None or rule.is_free(wanted):
+        if rule.cap and band.why and band.high < rule.free:
+            return min(band.high, rule.high), band.why
+        return wanted, why
     inside = band.nearest(wanted)
     if abs(inside - wanted) <= rule.slack:
         return inside, why

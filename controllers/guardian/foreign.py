@@ -13,6 +13,7 @@ Register = tuple[int, int]
 
 RETAKES = 3
 """How often ours is written again before it is enough."""
+_TOLD = 4
 _FORGIVEN_S = 600.0
 """Retakes are counted anew after so long without a foreign write [s]."""
 
@@ -40,11 +41,19 @@ def registers_of(samples: Iterable[Sample]) -> dict[Register, int]:
 def changed(ours: Mapping[Register, int], read: Mapping[Register, int]) -> str:
     """What stands there instead of ours, in words; empty if all that was read is as we left it."""
     found = [
-        f"register {address} is {read[function, address]}, not {word}"
+        (address, word, read[function, address])
         for (function, address), word in ours.items()
         if read.get((function, address), word) != word
     ]
-    return "; ".join(found)
+    return told(found)
+
+
+def told(differences: Sequence[tuple[int, int, int]]) -> str:
+    """Registers that differ (address, expected, found) in words, the first few of them; empty if none does."""
+    said = [f"register {address} is {found}, not {expected}" for address, expected, found in differences[:_TOLD]]
+    if len(differences) > _TOLD:
+        said.append(f"and {len(differences) - _TOLD} more")
+    return "; ".join(said)
 
 
 def not_covered(steps: Sequence[Step], spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -16,13 +16,15 @@ from typing import Any
 
 from controllers.guardian.arbiter import Arbiter, Lease, Refusal, Request
 from controllers.guardian.budget import save_text
-from controllers.guardian.decide import Decisions, decide
+from controllers.guardian.decide import Decisions, decide, part_of
 from controllers.guardian.desk import Desk
 from controllers.guardian.messages import Refused
+from controllers.guardian.meter_check import MeterTrust
 from controllers.guardian.modes import refusal
 from controllers.guardian.pace import Pace
 from controllers.guardian.settings import Mode, SiteSettings
 from controllers.guardian.shelf import RecordShelf
+from controllers.guardian.showing import shown
 from controllers.guardian.unit import Unit
 from controllers.guardian.writer import Notes
 from hardware.driver import CONTROLS
@@ -30,7 +32,13 @@ from hardware.modbus.line import Line
 
 READ_SHARE = 0.4
 """Share of a cycle after which decisions are made, whoever has not answered yet."""
-STOP_S = 1.9
+_RECORDS_EVERY = 30
+"""So many cycles apart it is looked whether commissioning records were withdrawn."""
+SILENT_S = 1.0
+"""How long it waits for those that had been silent before [s]."""
+_MUTE_WAITS_S = 0.8
+_ANSWER_S = 0.05  # kept of a stop's time for its answer
+STOP_S = 1.7
 """How long a stop waits for its devices before it says which are not safe yet [s]."""
 
 
@@ -70,12 +78,13 @@ class Guardian(Desk):
         self.arbiter = Arbiter(self._is_cap)
         self.stopped: dict[str, str] | None = None
         self.exchange_w: float | None = None
+        self._trust = MeterTrust()
         self.ending = asyncio.Event()
         self.calm = asyncio.Event()  # cleared while a stop is at work: everybody else waits
         self.calm.set()
         self._lockout_lock = asyncio.Lock()
         self._lockouts_changed = False
-        records = RecordShelf(site.records)
+        self._records = records = RecordShelf(site.records)
         self.units = {one.id: Unit(one, site, lines[one.id], records, self) for one in site.devices}
         self._arm_at_start = {one.id for one in site.devices if one.start_mode is Mode.ARMED}
 
@@ -93,7 +102,7 @@ class Guardian(Desk):
         """Read all, decide once, let each carry out its own."""
         loop = asyncio.get_running_loop()
         decided: asyncio.Future[Decisions] = loop.create_future()
-        reading = {unit.id: unit for unit in self.units.values() if not unit.busy and not unit.stopping}
+        reading = {unit.id: unit for unit in self._readable()}
         observed = []
         for unit in reading.values():
             seen = asyncio.Event()
@@ -106,6 +115,9 @@ class Guardian(Desk):
                 waiting.cancel()
         self._expire()
         self._start_armed()
+        if self.pace.count % _RECORDS_EVERY == 0 and self._records.changed():
+            for unit in self.units.values():
+                unit.look_up_records()
         decided.set_result(self._decide())
         if self.listeners:
             lateness_s = self.pace.lateness_s[-1] if self.pace.lateness_s else 0.0
@@ -118,10 +130,13 @@ class Guardian(Desk):
                 }
             )
 
+    def _readable(self) -> list[Unit]:
+        """Who is read in this cycle: nobody while a stop is at work, and then everybody again, locked out or not."""
+        return [unit for unit in self.units.values() if self.calm.is_set() and not unit.busy and not unit.securing]
+
     def _decide(self) -> Decisions:
         for unit in self.units.values():
-            if unit.busy:
-                unit.age()
+            unit.age()  # whoever was not read, for whatever reason, grows old
         connection, now_s = self.site.connection, asyncio.get_running_loop().time()
         self.exchange_w = None
         if connection.meter is not None:
@@ -133,6 +148,15 @@ class Guardian(Desk):
             else:
                 self.clear_alarm(connection.meter, "meter-lost")
         images = [unit.image() for unit in self.units.values() if unit.id != connection.meter]
+        if connection.meter is not None and self.exchange_w is not None:
+            parts = [part_of(image) for image in images]
+            self._trust = self._trust.after(connection, self.exchange_w, parts, now_s)
+            if self._trust.doubted(now_s):
+                self.exchange_w = None
+                why = f"{self._trust.why}: the shares without a meter are in force; are its transformers on backwards?"
+                self.raise_alarm(connection.meter, "meter-disagrees", why)
+            else:
+                self.clear_alarm(connection.meter, "meter-disagrees")
         return decide(connection, self.exchange_w, images, self.arbiter, now_s)
 
     def _turned(self, task: asyncio.Task[None]) -> None:
@@ -206,8 +230,13 @@ class Guardian(Desk):
             self._lease_event(lease, "lost")
 
     def lives(self, lease: Lease) -> bool:
-        """Whether a lease still counts."""
-        return lease.number in self.arbiter.live(asyncio.get_running_loop().time())
+        """Whether a lease still counts, or another of the same owner for the same value: it may have been renewed."""
+        wanted = lease.request
+        return any(
+            (one.request.device, one.request.control, one.request.owner, one.request.value)
+            == (wanted.device, wanted.control, wanted.owner, wanted.value)
+            for one in self.arbiter.live(asyncio.get_running_loop().time()).values()
+        )
 
     def _lease_event(self, lease: Lease, what: str) -> None:
         body = _of(lease.request)
@@ -251,6 +280,8 @@ class Guardian(Desk):
             return
         if mode is Mode.ARMED:
             unit.was_armed = True
+            for held in unit.held.values():
+                held.inherited = True
             for standing in [known for known in self.standing if known[0] == device]:
                 self.clear_alarm(*standing)  # whoever arms it has looked
         else:
@@ -289,26 +320,53 @@ class Guardian(Desk):
             unit.stopping = True  # before anything is awaited: no frame of anybody else leaves from here on
         for unit in self.units.values():
             self.move(unit.id, Mode.LOCKOUT, who, f"stop: {reason}")
+        saved = self._later(self._save_lockouts())
         self.calm.clear()
         try:
-            failed = await self._all_to_safety(f"stop by {who}: {reason}", STOP_S)
+            failed = await self._all_to_safety(f"stop by {who}: {reason}", STOP_S, SILENT_S)
+            safe = [unit for unit in self.units.values() if unit.id not in failed]
+            unconfirmed, unmeasured = await shown(safe, begun_s + STOP_S - _ANSWER_S)
         finally:
             self.calm.set()
+        for device, what in unconfirmed.items():
+            self.raise_alarm(device, "not-followed", f"its safe values stand in it, and it {what}")
+        await asyncio.wait({saved}, timeout=max(begun_s + STOP_S - loop.time(), 0.0))
+        latched = saved.done() and saved.result()
+        if not latched:
+            self.raise_alarm("", "not-latched", "the stop is not on the disk yet: a restart may forget it")
         took_s = loop.time() - begun_s
-        self.note("stop", {"event": "done", "who": who, "why": json.dumps(failed), "took_s": took_s})
+        self.note("stop", {"event": "done", "who": who, "why": json.dumps({**failed, **unconfirmed}), "took_s": took_s})
         return {
-            "ok": not failed,
+            "ok": not failed and not unconfirmed,
             "devices": len(self.units),
             "safe": len(self.units) - len(failed),
             "failed": failed,
+            "unconfirmed_power": unconfirmed,
+            "unmeasured": unmeasured,
+            "latched": latched,
             "took_s": round(took_s, 4),
         }
 
-    async def _all_to_safety(self, reason: str, timeout_s: float) -> dict[str, str]:
-        """Every device at its safe value; returns who is not, and why. What is not done in time goes on."""
-        tasks = {unit.id: asyncio.create_task(unit.to_safety(reason)) for unit in self.units.values()}
+    async def _all_to_safety(self, reason: str, timeout_s: float, silent_s: float | None = None) -> dict[str, str]:
+        """Every device at its safe value; returns who is not, and why. What is not done in time goes on.
+
+        Whoever was silent before is waited for until ``silent_s`` only, if it is given.
+        """
+        tasks: dict[str, asyncio.Task[str]] = {}
+        # Whoever was silent waits for those that answer on its line: it would hold each of them up.
+        for unit in sorted(self.units.values(), key=lambda one: bool(one.problem)):
+            unit.stopping = True
+            unit.securing += 1
+            first = {tasks[one.id] for one in self.units.values() if one.id in tasks and one.line is unit.line}
+            work = self._after(first if unit.problem else set(), unit, reason)
+            tasks[unit.id] = asyncio.create_task(work)
         self._background.update(tasks.values())
-        await asyncio.wait(tasks.values(), timeout=timeout_s)
+        begun_s = asyncio.get_running_loop().time()
+        silent = {unit.id for unit in self.units.values() if unit.problem}
+        if answering := [task for device, task in tasks.items() if device not in silent]:
+            await asyncio.wait(answering, timeout=timeout_s)
+        left_s = begun_s + (timeout_s if silent_s is None else silent_s) - asyncio.get_running_loop().time()
+        await asyncio.wait(tasks.values(), timeout=max(left_s, 0.0))
         failed = {}
         for device, task in tasks.items():
             task.add_done_callback(self._background.discard)
@@ -321,6 +379,14 @@ class Guardian(Desk):
         for device, why in failed.items():
             self.raise_alarm(device, "not-safe", why)
         return failed
+
+    async def _after(self, first: set[asyncio.Task[str]], unit: Unit, reason: str) -> str:
+        try:
+            if first:
+                await asyncio.wait(first, timeout=_MUTE_WAITS_S)
+            return await unit.to_safety(reason)
+        finally:
+            unit.securing -= 1
 
     async def end(self, reason: str, timeout_s: float) -> dict[str, str]:
         """The orderly end: no more cycles, every device to its safe value. Returns who is not, and why."""
@@ -353,20 +419,23 @@ class Guardian(Desk):
         """Lock out again what was locked out. OSError or ValueError if that cannot be read: then nothing may start."""
         if self._lockout_file.exists():
             kept = json.loads(self._lockout_file.read_text(encoding="utf-8"))
-            for device in kept["devices"]:
-                if device in self.units:
-                    self.units[device].mode = Mode.LOCKOUT
             self.stopped = kept["stopped"]
+            known = kept.get("known", kept["devices"])
+            for unit in self.units.values():  # a stop is for the whole site: for devices that were renamed or added too
+                if unit.id in kept["devices"] or (self.stopped is not None and unit.id not in known):
+                    unit.mode = Mode.LOCKOUT
 
-    async def _save_lockouts(self) -> None:
+    async def _save_lockouts(self) -> bool:
         async with self._lockout_lock:
             self._lockouts_changed = False
             devices = sorted(unit.id for unit in self.units.values() if unit.mode is Mode.LOCKOUT)
-            content = json.dumps({"devices": devices, "stopped": self.stopped})
+            content = json.dumps({"devices": devices, "stopped": self.stopped, "known": sorted(self.units)})
             try:
                 await asyncio.to_thread(save_text, self._lockout_file, content)
             except OSError as error:
                 self.raise_alarm("", "state-lost", f"{self._lockout_file} cannot be written: {error.strerror}")
+                return False
+        return True
 
 
 def _of(request: Request) -> dict[str, Any]:

@@ -29,6 +29,11 @@ VERSION = 1
 _SLOW_BYTES = 4 << 20
 """A session that has so much unread is cut off."""
 _STOP_BYTES = 4096
+_STOP_WORD_S = 5.0
+"""A caller of the stop socket that says nothing for so long is hung up on."""
+_SESSIONS = 256
+"""More sessions than this are turned away: a stop must always find a file handle."""
+_ID_SIGNS, _ID_MOST = 200, 1 << 53
 
 Handler = Callable[["_Session", Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -48,7 +53,13 @@ class _Session:
         if self.writer.transport.get_write_buffer_size() > _SLOW_BYTES:
             self.writer.transport.abort()
             return
-        self.writer.write(to_line(message))
+        try:
+            line = to_line(message)
+        except (ValueError, TypeError) as error:  # an error of ours; the session and its leases outlive it
+            if "id" not in message:
+                return
+            line = to_line(_failed(message["id"], error))
+        self.writer.write(line)
 
     def event(self, event: Event) -> None:
         self.send(event)
@@ -116,7 +127,7 @@ class Sockets:
     # --- sessions -----------------------------------------------------------------------------------------------------
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _is_ours(writer):
+        if not _is_ours(writer) or len(self._sessions) >= _SESSIONS:
             writer.close()
             return
         session = _Session(next(self._numbers), writer)
@@ -142,7 +153,7 @@ class Sockets:
         request_id: Any = None
         try:
             request = from_line(line)
-            request_id = request.get("id")
+            request_id = _id(request.get("id"))
             handler = self._handlers.get(str(request.get("op")))
             if handler is None:
                 raise GuardianRefusal(Refused.UNKNOWN, f"there is no request {request.get('op')!r}")
@@ -160,6 +171,8 @@ class Sockets:
         except (BadLine, ValueError, KeyError, TypeError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             return {"id": request_id, "ok": False, "code": str(Refused.BAD_REQUEST), "message": what}
+        except Exception as error:  # noqa: BLE001 - an error of ours; the session and its leases outlive it
+            return _failed(request_id, error)
 
     async def _watch_silence(self) -> None:
         """Whoever says nothing for too long loses its leases: it may hang with its connection open (R4)."""
@@ -240,8 +253,9 @@ class Sockets:
             writer.close()
             return
         said = b""
-        with contextlib.suppress(OSError):
-            said = await reader.read(_STOP_BYTES)
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(_STOP_WORD_S):
+                said = await reader.read(_STOP_BYTES)
         if not said:  # hung up without a word
             writer.close()
             return
@@ -256,6 +270,18 @@ class Sockets:
             writer.write(to_line(await asyncio.shield(stop)))
             await writer.drain()
         writer.close()
+
+
+def _id(value: object) -> object:
+    """What an answer carries back: a text or a finite number."""
+    if value is None or (isinstance(value, str) and len(value) <= _ID_SIGNS):
+        return value
+    return value if isinstance(value, int) and abs(value) < _ID_MOST else number(value, "id")
+
+
+def _failed(request_id: object, error: Exception) -> dict[str, Any]:
+    message = f"an error of the guardian itself: {type(error).__name__}: {error}"
+    return {"id": request_id, "ok": False, "code": str(Refused.UNAVAILABLE), "message": message}
 
 
 def _finite(value: object, name: str) -> float:

@@ -33,10 +33,14 @@ class Level(enum.IntEnum):
         """The level of this name (``market``); ValueError if there is none or it is not for asking."""
         if isinstance(name, str) and name in _ASKABLE:
             return cls[name.upper()]
+        if name == "safety":
+            raise ValueError(
+                "the level 'safety' is the guardian's own and the stop's; ask as 'operator', or stop the site"
+            )
         raise ValueError(f"there is no level {name!r}; there are {', '.join(sorted(_ASKABLE))}")
 
 
-_ASKABLE = frozenset(level.name.lower() for level in Level if level is not Level.DEFAULT)
+_ASKABLE = frozenset(level.name.lower() for level in Level if level not in {Level.DEFAULT, Level.SAFETY})
 
 
 class Refused(enum.StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controllers.commissioning.record import Record, may_arm
-from controllers.guardian.envelope import Rule
+from controllers.guardian.envelope import Rule, needs_timer
 from controllers.guardian.settings import DeviceSettings, Mode
 from hardware.driver import Driver, Fallback
 
@@ -20,6 +20,10 @@ ALLOWED: Mapping[Mode, frozenset[Mode]] = {
     Mode.LOCKOUT: frozenset({Mode.LOCKOUT}),
 }
 """Where each mode may go. Out of lockout leads `cleared` alone."""
+
+_NO_TIMER = (
+    "released by default, no timer would lead it to its safe value: give `default` a value, or say `safe: released`"
+)
 
 
 def refusal(now: Mode, wanted: Mode, obstacles: tuple[str, ...]) -> str:
@@ -35,6 +39,8 @@ def refusal(now: Mode, wanted: Mode, obstacles: tuple[str, ...]) -> str:
     if wanted not in ALLOWED[now]:
         if now is Mode.LOCKOUT:
             return "it is locked out until a named person clears it"
+        if now is Mode.OBSERVE and wanted is Mode.ARMED:
+            return "it observes, and has to rehearse before it is armed"
         return f"from {now} it goes to {' or '.join(sorted(ALLOWED[now] - {now}))} only"
     if wanted is Mode.ARMED and now is not Mode.ARMED and obstacles:
         return "; ".join(obstacles)
@@ -73,7 +79,9 @@ def obstacles_to_arming(
         if settings.timer_s > control.timer_max_s:
             found.append(f"{name}: its timer goes up to {control.timer_max_s} s, not {settings.timer_s}")
         try:
-            Rule.of(control, wanted, clamp=False, cycle_s=cycle_s)
+            rule = Rule.of(control, wanted, clamp=False, cycle_s=cycle_s)
+            if needs_timer(control, wanted) and not rule.timed:
+                found.append(f"{name}: {_NO_TIMER}")
         except ValueError as error:
             found.append(str(error))
         may, why = may_arm(records.get(name), control, wanted.safe, timer_s=settings.timer_s)

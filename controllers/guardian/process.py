@@ -17,9 +17,10 @@ from controllers.guardian.guardian import Guardian
 from controllers.guardian.ipc import Sockets
 from controllers.guardian.journal import GuardianJournal
 from controllers.guardian.settings import DeviceSettings, SiteSettings
-from core import JournalError, ServiceError
+from core import DeviceError, JournalError, ServiceError
 from hardware.address import Address, parse_address
 from hardware.modbus.line import Line, LineSettings
+from hardware.modbus.proxy import LineProxy
 
 SAFETY_S = 3.5
 """How long the orderly end waits for its devices [s]."""
@@ -61,6 +62,8 @@ async def run_guardian(
         for line in unique:
             stack.push_async_callback(line.close)
         await asyncio.gather(*(line.open() for line in unique))
+        for name, proxy in _proxies(site.devices, lines):
+            await _offer(stack, guardian, name, proxy, say)
         _listen_to_signals(guardian)
         say(f"READY {site.socket} {site.stop_socket}")
         cycles = asyncio.create_task(guardian.run())
@@ -102,6 +105,28 @@ def _lines(devices: tuple[DeviceSettings, ...]) -> dict[str, Line]:
             patience_s = max(other.timeout_s for other in devices if addresses[other.id] == address)
             made[address] = Line(address, LineSettings(timeout_s=patience_s, deadline_s=3.0 * patience_s))
     return {device: made[address] for device, address in addresses.items()}
+
+
+def _proxies(devices: tuple[DeviceSettings, ...], lines: Mapping[str, Line]) -> list[tuple[str, LineProxy]]:
+    """Where others may read a device: through its own line, and its own unit alone."""
+    return [
+        (one.id, LineProxy(lines[one.id], host=one.proxy.host, port=one.proxy.port, units={one.unit}))
+        for one in devices
+        if one.proxy is not None
+    ]
+
+
+async def _offer(
+    stack: AsyncExitStack, guardian: Guardian, device: str, proxy: LineProxy, say: Callable[[str], None]
+) -> None:
+    """Start a proxy; one that cannot start is said, and keeps no device from being guarded."""
+    try:
+        await stack.enter_async_context(proxy)
+    except DeviceError as error:
+        guardian.raise_alarm(device, "no-proxy", error.message)
+        say(f"NO PROXY {device}: {error.message}")
+        return
+    say(f"PROXY {device} tcp://{proxy.host}:{proxy.port}")
 
 
 def _listen_to_signals(guardian: Guardian) -> None:

@@ -6,14 +6,16 @@ Every bound in here can only narrow what a device's own ratings allow. Folders a
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core import ScenarioError
 from hardware.driver import CONTROLS
+from hardware.meeting import SunSpecOptions
+from hardware.yaml_model import load_model
 
 Released = Literal["released"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -44,6 +46,14 @@ class OnForeignWrite(enum.StrEnum):
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _raise_all(found: Sequence[str]) -> None:
+    """Everything that is wrong, in one ValueError; nothing if nothing is."""
+    if len(found) > 1:
+        found = [", and ".join(one.replace("; ", ": ") for one in found)]
+    if found:
+        raise ValueError(found[0])
 
 
 class ControlSettings(_Settings):
@@ -136,6 +146,19 @@ class SocSettings(_Settings):
         return self
 
 
+class ProxySettings(_Settings):
+    """Where others may read a device through the guardian's own session (`hardware.modbus.proxy`), and nothing else.
+
+    Parameters
+    ----------
+    port, host
+        Where to listen; port 0 takes a free one. Modbus has no passwords: whoever reaches it can read.
+    """
+
+    port: Annotated[int, Field(ge=0, le=65_535)]
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+
+
 class DeviceSettings(_Settings):
     """One device.
 
@@ -148,6 +171,8 @@ class DeviceSettings(_Settings):
     address, unit, profile
         Where it is (``tcp://HOST:PORT``, ``rtu:///dev/ttyUSB0?baud=9600`` ...), its unit number there, and what it is:
         ``sunspec``, the name of a shipped profile or a YAML file.
+    sunspec
+        What a SunSpec device does not say of itself, such as ``{single_writes: true, part: 1, meter_sign: -1}``.
     timeout_s
         How long one answer may take [s].
     timer_s, refresh_s
@@ -160,6 +185,8 @@ class DeviceSettings(_Settings):
         ``refuse`` says no to a target that cannot be held; ``clamp`` takes the nearest that can.
     soc
         Guard of its state of charge, for storages.
+    proxy
+        Where others may read it while the guardian holds its line; None for nowhere.
     controls
         What it may be told; a control that is not named here is never written.
     """
@@ -169,6 +196,7 @@ class DeviceSettings(_Settings):
     address: str
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     profile: str = "sunspec"
+    sunspec: SunSpecOptions | None = None
     timeout_s: Positive = 0.5
     timer_s: Annotated[int, Field(gt=0, le=3600)] = 20
     refresh_s: Positive = 5.0
@@ -176,17 +204,22 @@ class DeviceSettings(_Settings):
     on_foreign_write: OnForeignWrite = OnForeignWrite.ALARM
     out_of_range: Literal["refuse", "clamp"] = "refuse"
     soc: SocSettings | None = None
+    proxy: ProxySettings | None = None
     controls: dict[str, ControlSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        found = []
         if unknown := sorted(set(self.controls) - set(CONTROLS)):
-            raise ValueError(f"there is no control {unknown[0]!r}; there are {', '.join(CONTROLS)}")
+            found.append(f"there is no control {' or '.join(map(repr, unknown))}; there are {', '.join(CONTROLS)}")
+        if self.sunspec is not None and self.profile != "sunspec":
+            found.append(f"sunspec: says something of SunSpec devices; this one is {self.profile!r}")
         if self.controls and 2 * self.refresh_s > self.timer_s:
-            raise ValueError(
+            found.append(
                 f"refresh_s {self.refresh_s:g} has to fit into timer_s {self.timer_s} twice: "
                 "one lost refresh must not let the timer run out"
             )
+        _raise_all(found)
         return self
 
 
@@ -245,18 +278,22 @@ class SiteSettings(_Settings):
     client_silent_s: Positive = 3.0
     max_lease_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
     connection: ConnectionSettings = ConnectionSettings()
-    devices: Annotated[tuple[DeviceSettings, ...], Field(min_length=1)]
+    devices: tuple[DeviceSettings, ...]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [device.id for device in self.devices]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two devices are called {twice[0]!r}")
+        if not names:
+            raise ValueError("a site has one device at least; add it under devices")
+        found = [f"two devices are called {name!r}" for name in sorted({one for one in names if names.count(one) > 1})]
         if self.connection.meter is not None and self.connection.meter not in names:
-            raise ValueError(f"the meter {self.connection.meter!r} is none of the devices")
+            found.append(f"the meter {self.connection.meter!r} is none of the devices")
+        ports = [device.proxy.port for device in self.devices if device.proxy is not None and device.proxy.port]
+        found += [f"two proxies listen on port {port}" for port in sorted({p for p in ports if ports.count(p) > 1})]
         for device in self.devices:
             if device.controls and self.cycle_s > device.refresh_s:
-                raise ValueError(f"{device.id}: refresh_s {device.refresh_s:g} is shorter than a cycle")
+                found.append(f"{device.id}: refresh_s {device.refresh_s:g} is shorter than a cycle")
+        _raise_all(found)
         return self
 
     def device(self, name: str) -> DeviceSettings:
@@ -290,21 +327,7 @@ def load_site(file: Path) -> SiteSettings:
     ScenarioError
         If it cannot be read or is not valid; says where.
     """
-    try:
-        raw: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScenarioError(f"cannot be read: {error.strerror}", file=file, remedy="give a site's YAML file") from error
-    except yaml.MarkedYAMLError as error:
-        line = None if error.problem_mark is None else error.problem_mark.line + 1
-        raise ScenarioError(f"is not YAML: {error.problem}", file=file, line=line, remedy="mend this line") from error
-    try:
-        site = SiteSettings.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        raise ScenarioError(
-            first["msg"], file=file, path=place or None, remedy="see the settings in docs/guardian.md"
-        ) from error
+    site = load_model(file, SiteSettings)
     home = file.absolute().parent
     site = site.model_copy(
         update={name: (home / getattr(site, name)) for name in ("socket_dir", "journal", "records", "state")}

@@ -25,7 +25,14 @@ class RecordShelf(RecordStore):
             self._look = look
         return list(self._known)
 
+    def changed(self) -> bool:
+        """Whether the folder has changed since it was read."""
+        return self._look is not None and self._looked() != self._look
+
     def _looked(self) -> _Look:
-        """Names, times and sizes of the files."""
-        found = ((file.name, file.stat()) for file in sorted(self.folder.glob("*.json")))
+        """Names, times and sizes of the files; nothing where they cannot be looked at, or go away meanwhile."""
+        try:
+            found = [(file.name, file.stat()) for file in sorted(self.folder.glob("*.json"))]
+        except OSError:
+            return ()
         return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)

@@ -10,112 +10,37 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
 
 from controllers.commissioning.record import RecordStore
 from controllers.guardian.arbiter import Lease
 from controllers.guardian.decide import Decisions, DeviceImage, Wish
-from controllers.guardian.envelope import Rule
-from controllers.guardian.foreign import changed, left_behind, registers_of
+from controllers.guardian.foreign import changed, left_behind
 from controllers.guardian.held import Held
-from controllers.guardian.meeting import meet
-from controllers.guardian.modes import obstacles_to_arming
+from controllers.guardian.hub import Hub
 from controllers.guardian.settings import DeviceSettings, Mode, OnForeignWrite, SiteSettings
-from controllers.guardian.soc_guard import SocState, guarded
-from controllers.guardian.writer import Ended, Notes, Outcome, Why, Writer
+from controllers.guardian.watching import Watched
+from controllers.guardian.writer import Ended, Outcome, Why, Writer
 from core import DeviceError
 from core.quality import Reading
-from hardware.driver import Driver, Frame, Group, Identity, Sample, Span, Step
+from hardware.driver import Group, Span, Step
 from hardware.modbus.line import Line, Priority
-from hardware.watch import Watch, watch_for
-from hardware.watch_checks import WatchSettings
 
-_SLOW_EVERY_S = 60.0
+_PATIENCE_S = 0.25  # of a stop with the journal
+_NOT_BY_US = "changed, and not by us (somebody else wrote, or the device dropped the order)"
 _EARLY = 0.5  # of a cycle: a refresh that is nearly due is done now
 
 
-class Hub(Protocol):
-    """What a device's runtime needs of its guardian."""
-
-    notes: Notes
-
-    def raise_alarm(self, device: str, alarm: str, why: str) -> bool:
-        """Say that something is wrong; said once until it is cleared. Returns whether it is news."""
-        ...
-
-    def clear_alarm(self, device: str, alarm: str) -> None:
-        """It is right again."""
-        ...
-
-    def move(self, device: str, mode: Mode, who: str, why: str) -> None:
-        """Bring a device down into a mode."""
-        ...
-
-    def writes_stopped(self) -> str:
-        """Why nothing may be written to anybody; empty if it may."""
-        ...
-
-    def lives(self, lease: Lease) -> bool:
-        """Whether a lease still counts."""
-        ...
-
-    async def spend(self, device: str, frames: list[Frame], limit: int) -> str:
-        """Count writes against the day's budget, durably; why they may not be, or empty."""
-        ...
-
-    def note(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Write down soon; nobody waits."""
-        ...
-
-    def journal_lost(self, why: str) -> None:
-        """The journal takes nothing more."""
-        ...
-
-
-class Unit:
-    """One device.
-
-    Parameters
-    ----------
-    settings, site
-        Its own settings and the site's.
-    line
-        Where it is; may be shared with other units.
-    records
-        Commissioning records.
-    hub
-        The guardian.
-    """
+class Unit(Watched):
+    """One device. Parameters as `controllers.guardian.watching.Watched`."""
 
     def __init__(
         self, settings: DeviceSettings, site: SiteSettings, line: Line, records: RecordStore, hub: Hub
     ) -> None:
-        self.settings = settings
-        self.id = settings.id
-        self.line = line
-        self.mode = Mode.OBSERVE
-        self.driver: Driver | None = None
-        self.held: dict[str, Held] = {}
-        self.readings: dict[str, Reading] = {}
-        self.soc: SocState | None = None if settings.soc is None else SocState()
-        self.problem = "it has not been seen yet"
-        self.obstacles: tuple[str, ...] = ("it has not been seen",)
+        super().__init__(settings, site, line, records, hub)
         self.task: asyncio.Task[None] | None = None
-        self.stopping = False
-        self.was_armed = False
-        self._cycle_s = site.cycle_s
-        self._records = records
-        self._hub = hub
-        self._watch: Watch | None = None
-        self._identity: Identity | None = None
-        self._met = -1  # generation of the line in which the driver was made
-        self._seen = -1  # generation in which everything that matters was read
-        self._slow_s = float("-inf")
-        self._silent_s = float("-inf")  # when it last failed to answer
+        self.stopping = False  # writes nothing, until it is cleared
+        self.securing = 0  # stops that are at work on it: nobody else reads it meanwhile
         self._orders = itertools.count(1)
-        self._deadline_s = 3.0 * settings.timeout_s
-
-    # --- looking ------------------------------------------------------------------------------------------------------
 
     async def turn(self, decided: asyncio.Future[Decisions], seen: asyncio.Event) -> None:
         """One cycle of this device: read it, say so, and when all is decided carry out what concerns it."""
@@ -125,134 +50,10 @@ class Unit:
             seen.set()
         await self.apply((await asyncio.shield(decided)).get(self.id, {}))
 
-    def age(self) -> None:
-        """Let what is known grow old: a reading that hangs must not keep the last one young."""
-        if self._watch is not None:
-            self.readings = self._watch.judge(asyncio.get_running_loop().time(), {})
-
     @property
     def busy(self) -> bool:
         """Whether its task is still at work."""
         return self.task is not None and not self.task.done()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether its state was read since its line was made: without that nothing is written (R27)."""
-        return self.driver is not None and self._seen == self.line.generation and not self.problem
-
-    async def observe(self) -> None:
-        """Read it, judge what came, compare with what we wrote. Never raises for trouble of device or line."""
-        loop = asyncio.get_running_loop()
-        generation = self.line.generation
-        if self.driver is None or self._met != generation:
-            await self._meet(generation)
-        driver, watch = self.driver, self._watch
-        if driver is None or watch is None:
-            return
-        fast = dict.fromkeys((*driver.spans(Group.FAST), *(s for held in self.held.values() for s in held.checks)))
-        slow: tuple[Span, ...] = ()
-        if self._slow_s + _SLOW_EVERY_S <= loop.time():
-            slow = (*driver.spans(Group.SLOW), *driver.spans(Group.ONCE))  # an update may come without a reconnect
-            self._slow_s = loop.time()
-        samples = {span: await self._read(span) for span in dict.fromkeys((*fast, *slow))}
-        new_line = self.line.generation != generation
-        if new_line:  # what came may be of before a restart and of after it
-            samples = {
-                span: replace(sample, words=None, problem="the line was lost") for span, sample in samples.items()
-            }
-        self.readings = watch.judge(loop.time(), driver.decode(samples))
-        if driver.identity != self._identity:  # seen while reading: an update without a reconnect
-            self._recognised(driver, self._identity)
-        failed = next((samples[span] for span in fast if samples[span].words is None), None)
-        self.problem = "" if failed is None else failed.problem or "it could not be read"
-        self._guard_soc(driver)
-        if self._met != generation:
-            self.problem = self.problem or "it has not been recognised since the line was lost"
-        if failed is None and self._met == generation:
-            self._seen = generation
-            self._compare(registers_of(samples.values()), generation)
-            self._hub.clear_alarm(self.id, "lost")
-            self._check_effects()
-            return
-        # It may have restarted, with other firmware too, without its line having noticed: look at all of it next time.
-        self._silent_s, self._slow_s = loop.time(), float("-inf")
-        if self.mode is Mode.ARMED:
-            self._hub.raise_alarm(self.id, "lost", self.problem)
-
-    async def _read(self, span: Span) -> Sample:
-        return await self.line.read(self.settings.unit, span, deadline_s=self._deadline_s)
-
-    async def _meet(self, generation: int) -> None:
-        """Recognise the device, for the first time or after its line was lost."""
-        try:
-            driver = await meet(self.settings.profile, self._read)
-        except DeviceError as error:
-            self.problem = error.message
-            return
-        if self.line.generation != generation:
-            return
-        before = self.driver
-        self.line.gap_s = max(self.line.gap_s, driver.gap_s)
-        self._met = generation
-        if (
-            before is not None
-            and self._identity == driver.identity
-            and before.controls.keys() == driver.controls.keys()
-        ):
-            self.driver = driver
-            return
-        self._recognised(driver, self._identity)
-
-    def _recognised(self, driver: Driver, before: Identity | None) -> None:
-        """Another device, firmware or map than before, or the first: everything that was known of it is void."""
-        self.driver, self._identity = driver, driver.identity
-        self._watch = watch_for(driver, WatchSettings(cycle_s=self._cycle_s))
-        if before is None:
-            self.look_up_records()
-        else:
-            self._hub.raise_alarm(self.id, "identity-changed", f"it was {before}, it is {driver.identity}")
-            if self.mode in {Mode.ARMED, Mode.REHEARSE}:
-                self._hub.move(self.id, Mode.OBSERVE, "guardian", "it is another device, firmware or map than before")
-            self.look_up_records()
-
-    def look_up_records(self) -> None:
-        """Find out anew what stands in the way of arming, and what the records say of its controls."""
-        driver = self.driver
-        found = {
-            name: None if driver is None else self._records.valid_for(driver.identity, name)
-            for name in self.settings.controls
-        }
-        self.obstacles = obstacles_to_arming(self.settings, driver, found, cycle_s=self._cycle_s)
-        if driver is None or self.mode is Mode.ARMED:
-            return
-        self.held = {}
-        for name, wanted in self.settings.controls.items():
-            control = driver.controls.get(name)
-            if control is None:
-                continue
-            try:
-                rule = Rule.of(control, wanted, clamp=self.settings.out_of_range == "clamp", cycle_s=self._cycle_s)
-            except ValueError:
-                continue  # stands among the obstacles
-            held = self.held[name] = Held(control, wanted, rule)
-            record = found[name]
-            measured = None if record is None else record.controls[name].effect_s
-            held.effect_s = wanted.effect_s or max(measured or held.effect_s, self._cycle_s)
-
-    def _guard_soc(self, driver: Driver) -> None:
-        settings, state = self.settings.soc, self.soc
-        if settings is None or state is None:
-            return
-        now_s = asyncio.get_running_loop().time()
-        capacity_wh = settings.capacity_wh or driver.ratings.capacity_wh
-        power = self.readings.get(settings.counted_by)
-        self.soc = guarded(settings, state, now_s, self.readings.get("soc"), power, capacity_wh)
-        if self.soc.apart:
-            self._hub.raise_alarm(
-                self.id, "soc-disagrees", f"counted {self.soc.counted:.3f}, reported otherwise: nothing is discharged"
-            )
-        else:
-            self._hub.clear_alarm(self.id, "soc-disagrees")
 
     # --- what stands in it --------------------------------------------------------------------------------------------
 
@@ -260,6 +61,9 @@ class Unit:
         """Hold what was read against what we wrote (R15)."""
         now_s = asyncio.get_running_loop().time()
         for name, held in self.held.items():
+            if self.mode is not Mode.ARMED and held.stands and now_s - held.standing.at_s > self.settings.timer_s:
+                held.ended(now_s)  # nobody refreshes it any more
+            self._look_for_others(name, held)
             difference = changed(held.ours, registers)
             if not difference:
                 self._hub.clear_alarm(self.id, f"foreign-write:{name}")
@@ -272,16 +76,24 @@ class Unit:
                 continue
             self._foreign(name, held, difference, now_s)
 
+    def _look_for_others(self, name: str, held: Held) -> None:
+        """Say it when an order stands that is not ours; our own fallback is no news."""
+        value = held.found(self.readings)
+        if value is None or held.is_safe(value) or self.mode is not Mode.ARMED:
+            self._hub.clear_alarm(self.id, f"found:{name}")
+        else:
+            self._hub.raise_alarm(self.id, f"found:{name}", f"an order of {value:g} stands in it that is not ours")
+
     def _foreign(self, name: str, held: Held, difference: str, now_s: float) -> None:
         held.rivalry, policy = held.rivalry.again(self.settings.on_foreign_write, now_s)
         self._hub.clear_alarm(self.id, f"foreign-write:{name}")  # each one is news
-        self._hub.raise_alarm(self.id, f"foreign-write:{name}", f"somebody else wrote: {difference}")
+        self._hub.raise_alarm(self.id, f"foreign-write:{name}", f"{_NOT_BY_US}: {difference}")
         if self.mode is not Mode.ARMED:
             return
         if policy is OnForeignWrite.ALARM:
-            self._hub.move(self.id, Mode.LOCKOUT, "guardian", f"{name}: somebody else writes to it: {difference}")
+            self._hub.move(self.id, Mode.LOCKOUT, "guardian", f"{name}: {_NOT_BY_US}: {difference}")
         elif policy is OnForeignWrite.YIELD:
-            self._hub.move(self.id, Mode.OBSERVE, "guardian", f"{name}: left to somebody else who writes to it")
+            self._hub.move(self.id, Mode.OBSERVE, "guardian", f"{name}: {_NOT_BY_US}: left as it is")
 
     def _check_effects(self) -> None:
         """Does it do what it was told (R8)? What happened is written down once per value, and when it goes wrong."""
@@ -319,9 +131,13 @@ class Unit:
 
     async def apply(self, wishes: Mapping[str, Wish]) -> None:
         """Carry out a cycle's decisions, one control after the other."""
+        # What is given up has to end by its timer: a neighbour that shares the timer must not set it anew.
+        ending = {
+            at for name, wish in wishes.items() if wish.hold_off and name in self.held for at in self.held[name].ours
+        }
         for name, wish in wishes.items():
             held = self.held.get(name)
-            if held is None:
+            if held is None or (not wish.hold_off and ending & held.ours.keys()):
                 continue
             held.wished = wish
             if self.mode is Mode.REHEARSE:
@@ -338,9 +154,17 @@ class Unit:
         now_s = asyncio.get_running_loop().time()
         value, driver = wish.value, self.driver
         refresh_s = self.settings.refresh_s - _EARLY * self._cycle_s
+        if wish.lease is None and held.settings.at_rest is None:
+            left = held.found(self.readings)
+            if left is not None and not held.is_safe(left) and (value is None or left <= value):
+                return  # somebody else's, maybe the network operator's: said, and not lifted
+            if left is not None:
+                held.unsure = True  # where our last order fell back to, before a restart or an outage: take it back
+            elif value is None and not held.stands and held.is_idle(self.readings):
+                held.inherited = False
         if driver is None or not held.due(value, now_s, refresh_s):
             return
-        same = not held.unsure and value is not None and held.standing.value == value
+        same = not (held.unsure or held.inherited) and value is not None and held.standing.value == value
         try:
             if value is None:
                 steps = driver.release(held.control.name)
@@ -370,19 +194,27 @@ class Unit:
         if outcome.ended is Ended.DONE:
             held.wrote(value, steps, begun_s, now_s, self._fast())
             for other in self.held.values():  # registers that controls share
-                other.ours.update((at, word) for at, word in left_behind(steps).items() if at in other.ours)
+                shared = {at: word for at, word in left_behind(steps).items() if at in other.ours}
+                other.unsure = other.unsure or any(other.ours[at] != word for at, word in shared.items())
+                other.ours.update(shared)
             for alarm in ("refused", "budget", "unconfirmed"):
                 self._hub.clear_alarm(self.id, f"{alarm}:{name}")
             return
         if outcome.frames:
             held.lost(value, now_s)
+        given_up = outcome.frames > 0 and held.given_up(now_s, self.settings.timer_s)
         if outcome.ended is Ended.LOST:
             self._hub.raise_alarm(self.id, f"unconfirmed:{name}", outcome.why)
         elif outcome.ended is Ended.UNWRITTEN:
             self._hub.journal_lost(outcome.why)
         elif outcome.ended in {Ended.NOT_TAKEN, Ended.UNSAFE}:
-            self._hub.raise_alarm(self.id, f"{outcome.ended}:{name}", outcome.why)
+            ends = f"; what stands in it ends by its own timer of {self.settings.timer_s} s"
+            self._hub.raise_alarm(self.id, f"{outcome.ended}:{name}", outcome.why + ends)
             self._hub.move(self.id, Mode.OBSERVE, "guardian", f"{name}: {outcome.why}")
+        if given_up and self.mode is Mode.ARMED:
+            why = f"no order was confirmed for {self.settings.timer_s} s: what stands in it is left to its timer"
+            self._hub.raise_alarm(self.id, f"unconfirmed:{name}", why)
+            self._hub.move(self.id, Mode.OBSERVE, "guardian", f"{name}: {why}")
 
     def _writer(self, gate: Callable[[], str]) -> Writer:
         return Writer(self.line, self.settings.unit, self._hub.notes, self._hub.note, gate, self._deadline_s)
@@ -424,7 +256,8 @@ class Unit:
         driver = self.driver
         if driver is None or not self.was_armed:
             return ""
-        writer = self._writer(lambda: "")
+        patient_until_s = asyncio.get_running_loop().time() + _PATIENCE_S
+        writer = replace(self._writer(lambda: ""), patient_until_s=patient_until_s)
         problems = []
         for name, held in self.held.items():
             safe = held.settings.safe_value
@@ -442,3 +275,10 @@ class Unit:
                 held.lost(safe, now_s)
                 problems.append(f"{name}: {outcome.why}")
         return "; ".join(problems)
+
+    async def look(self) -> Mapping[str, Reading]:
+        """What it measures at this moment, not judged; only while nobody else reads it."""
+        driver = self.driver
+        if driver is None:
+            return {}
+        return driver.decode({span: await self._read(span) for span in driver.spans(Group.FAST)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -112,11 +113,12 @@ def _control(guardian: Guardian, unit: Unit, held: Held) -> dict[str, Any]:
         "safe": held.settings.safe,
         "default": held.settings.safe if held.settings.default is None else held.settings.default,
         "value": held.standing.value,
+        "found": held.found(unit.readings),
         "why": held.wished.why,
         "owner": "" if lease is None else lease.request.owner,
         "level": "default" if lease is None else lease.request.level.name.lower(),
         "expires_in_s": None if lease is None else max(lease.expires_s - now_s, 0.0),
-        "written_age_s": None if held.last_order == "" else now_s - held.standing.at_s,
+        "written_age_s": None if math.isinf(held.standing.at_s) else now_s - held.standing.at_s,
     }
 
 

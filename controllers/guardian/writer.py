@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from controllers.guardian.foreign import told
 from core import DeviceError, JournalError
 from hardware.driver import Frame, Sample, Span, Step
 from hardware.modbus.line import Priority, WriteOutcome
 
 _TRIES = 2
-_PATIENCE_S = 0.25  # of a stop with the journal
 _COMES_AFTER_TIMER = frozenset({"value", "enable"})
 
 
@@ -117,6 +117,8 @@ class Writer:
         Asked before every frame with its registers: why it may not leave now, or empty. Raises nothing.
     deadline_s
         For one exchange [s].
+    patient_until_s
+        Until when a stop waits for the journal, all its steps together [s, monotonic].
     """
 
     wire: Wire
@@ -125,6 +127,7 @@ class Writer:
     soon: Callable[[str, Mapping[str, Any]], None]
     gate: Callable[[], str]
     deadline_s: float
+    patient_until_s: float = 0.0
 
     async def carry_out(
         self, steps: Sequence[Step], why: Why, priority: Priority, *, release: bool = False, insist: bool = False
@@ -217,16 +220,21 @@ class Writer:
         if sample.words is None:
             return Outcome(Ended.LOST, sample.problem or "it could not be read back", 1)
         said = f" ({written.problem})" if written.problem else ""
-        return Outcome(
-            Ended.NOT_TAKEN, f"{list(sample.words)} is read back, {list(step.expected)} was written{said}", 1
-        )
+        return Outcome(Ended.NOT_TAKEN, f"read back, {_differences(step, sample.words)}{said}", 1)
 
     async def _intend(self, body: Mapping[str, Any], *, insist: bool) -> int:
         """Write down and sync what is about to leave."""
         if not insist:
             return await self.notes.append("intent", body)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout_at(self.patient_until_s):
                 return await self.notes.append("intent", body)
         except (JournalError, TimeoutError):
             return 0  # a stop goes on: a full or slow disk is no reason to leave a device running
+
+
+def _differences(step: Step, words: Sequence[int]) -> str:
+    if len(words) != len(step.expected):
+        return f"{len(words)} registers came instead of {len(step.expected)}"
+    pairs = enumerate(zip(step.expected, words, strict=True), step.check.address)
+    return told([(address, want, found) for address, (want, found) in pairs if want is not None and want != found])

@@ -26,7 +26,7 @@ from hardware.sunspec.controls import (
     preferred,
 )
 from hardware.sunspec.definitions import HEADER_WORDS
-from hardware.sunspec.guards import Mark, mark_of
+from hardware.sunspec.guards import Mark, mark_of, running
 from hardware.sunspec.measurements import measurements
 from hardware.sunspec.plan import Block, Source, block_of, readings_of
 from hardware.sunspec.registers import Registers
@@ -173,6 +173,8 @@ class SunSpecDriver:
         limit = readings.get("limit_w")
         if self._doubted and limit is not None and limit.value is not None:
             readings["limit_w"] = replace(limit, value=None, quality=Quality.COMM_FAIL, reason=_IN_DOUBT)
+        if (state := readings.get("state")) is not None:  # held against power and connection by whoever judges
+            readings["x_running"] = running(self.source_of("state"), state)
         return {name: reading for name, reading in readings.items() if not name.startswith("_")}
 
     # --- telling ----------------------------------------------------------------------------------------------------

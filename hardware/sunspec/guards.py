@@ -6,6 +6,9 @@ it; the one before it does. Both guards refuse the first answer that looks so an
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from core.quality import Quality, Reading
 from hardware.driver import Sample
 
 Mark = tuple[int, float]
@@ -78,3 +81,27 @@ class CounterGuard:
     def _follows(self, before: tuple[float, float], now: tuple[float, float], step_wh: float) -> bool:
         hours = max(0.0, now[1] - before[1]) / 3600
         return 0 <= now[0] - before[0] <= self._most_w * hours + 2 * step_wh + self.SLACK_WH
+
+
+_STILL = frozenset({1, 2, 7, 8})  # off, sleeping, fault, standby
+_RUNNING = frozenset({4, 5})  # at its maximum power point, throttled
+_STATES = frozenset({"101.St", "102.St", "103.St", "111.St", "112.St", "113.St"})
+_STATES_FROM_0 = "701.InvSt"
+
+
+def running(source: str, state: Reading) -> Reading:
+    """Whether an operating state means that power can flow: 1 or 0; not implemented where it does not say.
+
+    Parameters
+    ----------
+    source
+        The point that it comes from, as ``103.St``; models 101 to 113 and 701 count the same states from 1 and from 0.
+    state
+        Its number there.
+    """
+    if state.value is None:
+        return state
+    number = int(state.value) + (source == _STATES_FROM_0)
+    if (source in _STATES or source == _STATES_FROM_0) and number in _RUNNING | _STILL:
+        return replace(state, value=float(number in _RUNNING))
+    return replace(state, value=None, quality=Quality.NOT_IMPLEMENTED, reason=f"{source} {state.value:g} says neither")

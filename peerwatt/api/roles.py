@@ -74,7 +74,7 @@ ROLES: Mapping[str, Role] = MappingProxyType({
         }),
         "all",
     ),
-    "auditor": Role(frozenset({"audit:read", "market:read", "settlement:read"}), "none"),
+    "auditor": Role(frozenset({"audit:read", "market:read", "settlement:read", "devices:read"}), "none"),
     "technician": Role(frozenset({"devices:read", "devices:control", "devices:stop", "metrics:read"}), "none"),
     "admin": Role(frozenset(SCOPES), "all"),
 })  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import DeviceError
 from peerwatt import wire
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from controllers.guardian.client import LeaseAnswer
     from core.quality import Reading
     from peerwatt.api.service import DevicesPort
+    from peerwatt.api.set_points import Answered
 
 routes = Group("Devices")
 READ, CONTROL, STOP = "devices:read", "devices:control", "devices:stop"
@@ -29,7 +30,6 @@ _STATUS: Mapping[str, tuple[int, str]] = {
     "out-of-range": (422, "The device cannot be told that"),
     "not-armed": (409, "The device is not armed"),
     "not-commissioned": (409, "The device is not commissioned"),
-    "key-reused": (409, "The key was used for another request"),
     "bad-request": (422, "The guardian does not understand it"),
     "locked-out": (409, "The device is locked out"),
     "unavailable": (503, "The device cannot be reached"),
@@ -37,6 +37,8 @@ _STATUS: Mapping[str, tuple[int, str]] = {
 """Answers to the guardian's refusals, by their code."""
 
 T = TypeVar("T")
+
+_LOOK_S = 1.0
 
 
 def _guardian(call: Call) -> DevicesPort:
@@ -51,6 +53,8 @@ def _no_guardian(detail: str) -> Refusal:
 
 
 def _refused(code: str, message: str) -> Refusal:
+    if code == "key-reused":
+        return refuse("key_reused", message)
     if code == "unknown":
         return failure(404, "unknown_device", "There is no such device or control", message)
     status, title = _STATUS.get(code, (503, "The guardian refuses it"))
@@ -117,29 +121,56 @@ async def set_point(call: Call) -> Answer:
     """Refused with the holder's name where somebody on the same step or above holds the control."""
     body: wire.SetPointIn = call.body
     name, level = call.path["device"], _level(call)
-    asking = _guardian(call).hold(
+    port, client = _guardian(call), call.caller.client_id
+    known = call.service.set_points.known(client, call.idempotency, call.service.elapsed_s())
+    if known is not None:
+        return await _again(call, known)
+    asking = port.hold(
         name,
         body.control,
         from_wire(body.control, body.value),
         level=level,
         owner=_owner(call),
         ttl_s=float(body.expires_s),
-        key=f"{call.caller.client_id}:{call.idempotency.key.hex()}",
+        key=f"{client}:{call.idempotency.key.hex()}",
     )
     answer: LeaseAnswer = await _asked(asking)
     if not answer.granted:
         raise _refused(answer.code, _with_holder(answer))
-    return Answer(
-        wire.SetPointOut(
-            device=name,
-            control=body.control,
-            value=to_wire(body.control, answer.value) or 0,
-            unit=wire_unit(body.control).unit,
-            expires_in_ms=round(answer.expires_in_s * 1000),
-            lease=answer.lease,
-            level=level,
-            message=answer.message,
-        )
+    found, repeated = call.service.set_points.keep(
+        (client, name, body.control), call.idempotency, answer, float(body.expires_s), call.service.elapsed_s()
+    )
+    if repeated:
+        return await _again(call, found)
+    return Answer(_set_point_out(call, answer, answer.expires_in_s, holds=True))
+
+
+async def _again(call: Call, known: Answered) -> Answer:
+    """The first answer once more, and what has become of it: nothing is asked of the device."""
+    body: wire.SetPointIn = call.body
+    if known.request != call.idempotency.request:
+        raise refuse("key_reused", "the key was used for another set-point: use a new one")
+    left_s = known.left_s(call.service.elapsed_s())
+    holds = False
+    if left_s > 0.0:
+        found = {str(one["id"]): one["controls"] for one in await _asked(_guardian(call).devices())}
+        control = found.get(call.path["device"], {}).get(body.control, {})
+        holds = control.get("owner") == _owner(call) and call.service.set_points.is_latest(known)
+    return Answer(_set_point_out(call, known.answer, left_s if holds else 0.0, holds=holds), repeated=True)
+
+
+def _set_point_out(call: Call, answer: LeaseAnswer, left_s: float, *, holds: bool) -> wire.SetPointOut:
+    body: wire.SetPointIn = call.body
+    return wire.SetPointOut(
+        device=call.path["device"],
+        control=body.control,
+        value=to_wire(body.control, answer.value) or 0,
+        unit=wire_unit(body.control).unit,
+        expires_in_ms=round(left_s * 1000),
+        lease=answer.lease,
+        level=_level(call),
+        message=answer.message,
+        holds=holds,
     )
 
 
@@ -192,13 +223,32 @@ async def set_mode(call: Call) -> Answer:
 async def stop_devices(call: Call) -> Answer:
     """It waits for nothing of the market."""
     body: wire.StopIn = call.body
-    found = await _asked(_guardian(call).stop(body.reason, _owner(call)))
+    port = _guardian(call)
+    found = await _asked(port.stop(body.reason, _owner(call)))
+    deaf = await _without_controls(port)
     return Answer(
         wire.StopOut(
             ok=bool(found["ok"]),
             devices=int(found["devices"]),
-            safe=int(found["safe"]),
-            failed={str(name): str(why) for name, why in found["failed"].items()},
+            safe=int(found["safe"]) - sum(name not in found["failed"] for name in deaf or ()),
+            without_controls=None if deaf is None else len(deaf),
+            failed=_by_device(found, "failed"),
+            unconfirmed_power=_by_device(found, "unconfirmed_power"),
+            unmeasured=_by_device(found, "unmeasured"),
             took_ms=round(float(found["took_s"]) * 1000),
         )
     )
+
+
+def _by_device(found: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Reasons by device; empty where the guardian had nothing to say."""
+    return {str(name): str(why) for name, why in found.get(key, {}).items()}
+
+
+async def _without_controls(port: DevicesPort) -> list[str] | None:
+    """Devices that a stop cannot bring anywhere, since they cannot be told anything; asked when the stop is done."""
+    try:
+        async with asyncio.timeout(_LOOK_S):
+            return [str(one["id"]) for one in await port.devices() if not one["controls"]]
+    except (DeviceError, TimeoutError):
+        return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from peerwatt import wire
+from peerwatt.api.set_points import SetPoints
 from peerwatt.api.views import MarketFacts, market_facts
 from peerwatt.wire.times import SlotNames, time_us
 
@@ -162,6 +163,7 @@ class Service:
     names: SlotNames = field(init=False)
     markets: dict[str, MarketFacts] = field(init=False)
     settled_results: dict[int, str] = field(init=False, default_factory=dict)
+    set_points: SetPoints = field(init=False, default_factory=SetPoints)
 
     def __post_init__(self) -> None:
         config = self.engine.config

@@ -75,27 +75,36 @@ class DeviceAccount:
     measured_wh: int = 0
     substituted_wh: int = 0
     substituted: Counter[str] = field(default_factory=Counter)
+    caught_up: int = 0
     refused: int = 0
     last_reason: str = ""
     substituting: bool = False  # in the slot that was noted last
+    catching_up: bool = False  # likewise
+    _open_wh: int = 0  # what the model did since the last good reading
+    _open_bound_wh: float = 0.0
 
     def note(self, booked: Booked, expected_wh: int) -> None:
         """Count a slot; ``expected_wh`` is the model's net energy (drawn less fed in)."""
-        net_wh = booked.drawn_wh - booked.fed_wh
         self.slots += 1
         self.substituting = booked.substituted
+        self.catching_up = booked.caught_up
+        self.caught_up += booked.caught_up
+        self._open_wh += expected_wh
+        self._open_bound_wh += self.bound.slot_wh(expected_wh)
         if booked.substituted:
             self.substituted[str(booked.quality)] += 1
-            self.substituted_wh += abs(net_wh)
+            self.substituted_wh += abs(booked.drawn_wh - booked.fed_wh)
             self.last_reason = booked.reason
-            return
-        self.expected_wh += expected_wh
-        self.measured_wh += net_wh
-        deviation = abs(net_wh - expected_wh)
-        bound = self.bound.slot_wh(expected_wh)
-        self.deviation_wh += deviation
-        self.bound_wh += bound
-        self.beyond += deviation > bound
+        if booked.measured is not None:
+            measured_wh = booked.measured[0] - booked.measured[1]
+            deviation = abs(measured_wh - self._open_wh)
+            self.expected_wh += self._open_wh
+            self.measured_wh += measured_wh
+            self.deviation_wh += deviation
+            self.bound_wh += self._open_bound_wh
+            self.beyond += deviation > self._open_bound_wh
+        if booked.measured is not None or booked.anew:
+            self._open_wh, self._open_bound_wh = 0, 0.0
 
     def refuse(self, reason: str) -> None:
         """Count a set-point that the device did not take."""
@@ -104,8 +113,13 @@ class DeviceAccount:
 
     @property
     def within(self) -> bool:
-        """Whether the sum over the run keeps to its bound."""
-        return self.deviation_wh <= self.bound_wh
+        """Whether every slot that could be compared keeps to its bound, and so does their sum then."""
+        return self.beyond == 0
+
+    @property
+    def compared(self) -> int:
+        """Slots at whose end the device could be read: what it did since the last one is held against the model."""
+        return self.slots - sum(self.substituted.values())
 
     def summary(self) -> dict[str, Any]:
         """Plain values for ``summary.json``."""
@@ -117,12 +131,14 @@ class DeviceAccount:
             "scale": self.scale.factor,
             "device": self.device,
             "slots": self.slots,
+            "compared_slots": self.compared,
             "expected_kwh": _kwh(self.expected_wh),
             "measured_kwh": _kwh(self.measured_wh),
             "deviation_kwh": _kwh(self.deviation_wh),
             "bound_kwh": _kwh(self.bound_wh),
             "within_bound": self.within,
             "slots_beyond_bound": self.beyond,
+            "caught_up_slots": self.caught_up,
             "substituted_slots": sum(self.substituted.values()),
             "substituted_by_quality": dict(sorted(self.substituted.items())),
             "substituted_kwh": _kwh(self.substituted_wh),
@@ -140,6 +156,9 @@ def devices_summary(accounts: list[DeviceAccount]) -> dict[str, Any] | None:
         "deviation_kwh": _kwh(sum(a.deviation_wh for a in accounts)),
         "bound_kwh": _kwh(sum(a.bound_wh for a in accounts)),
         "within_bound": all(a.within for a in accounts),
+        "compared_slots": sum(a.compared for a in accounts),
+        "slots_beyond_bound": sum(a.beyond for a in accounts),
+        "caught_up_slots": sum(a.caught_up for a in accounts),
         "substituted_slots": sum(sum(a.substituted.values()) for a in accounts),
         "substituted_kwh": _kwh(sum(a.substituted_wh for a in accounts)),
         "refused_set_points": sum(a.refused for a in accounts),
@@ -152,13 +171,22 @@ def _remark(block: dict[str, Any]) -> str:
     """One sentence for the report's readers."""
     count = block["count"]
     text = f"{count} device{'' if count == 1 else 's'} stood among the models: "
-    text += f"their energy differs from the models' by {block['deviation_kwh']:g} kWh in all, "
-    text += f"{'within' if block['within_bound'] else 'BEYOND'} the stated bound of {block['bound_kwh']:g} kWh"
+    compared, beyond = block["compared_slots"], block["slots_beyond_bound"]
+    text += f"their energy differs from the models' by {block['deviation_kwh']:g} kWh in all"
+    if compared == 0:
+        text += ", but no slot could be compared"
+    elif beyond:
+        text += f", BEYOND the stated bound in {beyond} of {compared} slots of a device"
+    else:
+        text += f", within the stated bound in each of {compared} slots of a device"
+    text += f" (bounds of {block['bound_kwh']:g} kWh in all)"
     if block["substituted_slots"]:
         text += (
             f"; in {block['substituted_slots']} slots of a device its reading was not good and the model's value "
             f"stands in for it ({block['substituted_kwh']:g} kWh)"
         )
+    if block["caught_up_slots"]:
+        text += f"; {block['caught_up_slots']} slots after such ones have in them what those had too little or too much"
     if block["refused_set_points"]:
         text += f"; {block['refused_set_points']} set-points did not reach their device"
     return text + "."

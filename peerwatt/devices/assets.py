@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from hardware import BlockingStorage
 
 _NEEDED = ("imported_wh", "exported_wh")
+
+MARGIN_S = 30.0
+"""How long a set-point outlives its slot: time to write the next one [s]."""
+
+FRESH_S = 10.0
+"""A reading older than this at the slot's end is none of that end [s of the wall clock]: its reader may hang."""
 
 
 class Asset(Protocol):
@@ -75,6 +82,9 @@ class DevicePort(Protocol):
     def measure(self) -> Mapping[str, Reading]:
         """Readings by name; one that failed has no value."""
 
+    def now_s(self) -> float:
+        """The clock that readings are dated on, now [device seconds]."""
+
     def hold(self, control: str, value: float, expires_s: float) -> None:
         """Have ``control`` held at ``value`` for at most ``expires_s`` device seconds; DeviceError if it is not."""
 
@@ -86,6 +96,11 @@ class DevicePort(Protocol):
 
     def close(self) -> None:
         """Let go: what was held expires."""
+
+
+async def loop_time() -> float:
+    """The clock of the loop that it runs on, on which readings are dated [s]."""
+    return asyncio.get_running_loop().time()
 
 
 class TimedAsset:
@@ -103,18 +118,22 @@ class TimedAsset:
         ``power_w`` of a storage, ``limit_w`` of a source.
     margin_s
         How long a set-point outlives its slot [device seconds].
+    fresh_s
+        A reading that is older is not believed, whatever its quality says [device seconds].
     """
 
-    def __init__(self, port: DevicePort, scale: Scale, control: str, margin_s: float) -> None:
+    def __init__(self, port: DevicePort, scale: Scale, control: str, margin_s: float, fresh_s: float = FRESH_S) -> None:
+        self._fresh_s = fresh_s
         self._port = port
         self._scale = scale
         self._control = control
         self._margin_s = margin_s
 
     def read(self) -> Counters:
-        """Both counters have to be good; the energy stored is taken where it is."""
+        """Both counters have to be good and of this moment; the energy stored is taken where it is."""
         try:
             readings = self._port.measure()
+            now_s = self._port.now_s()
         except DeviceError as error:
             return Counters(Quality.COMM_FAIL, reason=str(error))
         for name in _NEEDED:
@@ -123,8 +142,11 @@ class TimedAsset:
                 return Counters(Quality.NOT_IMPLEMENTED, reason=f"the device has no {name}")
             if not found.is_good:
                 return Counters(found.quality, reason=f"{name}: {found.reason}")
+            if now_s - found.source_s > self._fresh_s:
+                return Counters(Quality.STALE, reason=f"{name} was true {now_s - found.source_s:.0f} s before the end")
         drawn, fed = (round(readings[name].good(name)) for name in _NEEDED)
-        return Counters(Quality.GOOD, drawn, fed, _stored_wh(readings))
+        at_s = min(readings[name].source_s for name in _NEEDED)
+        return Counters(Quality.GOOD, drawn, fed, _stored_wh(readings), at_s=at_s)
 
     def tell(self, request_wh: int, slot_s: int, *, limited: bool, available_wh: int) -> None:
         """Hold the slot's mean power; of a source, the most that it may feed in, or nothing."""

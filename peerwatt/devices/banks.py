@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core import DeviceError, Quality
 from peerwatt.devices.account import DeviceAccount
-from peerwatt.devices.assets import Asset
+from peerwatt.devices.assets import MARGIN_S, Asset
 from peerwatt.devices.counting import Booked, CounterBook, Counters
 from peerwatt.devices.scaling import Scale
 from peerwatt.plants import Arrays, Int, ModelBatteries, ModelSources
@@ -23,6 +23,27 @@ from peerwatt.plants import Arrays, Int, ModelBatteries, ModelSources
 if TYPE_CHECKING:
     from grid.assets.battery import BatteryFlows, BatteryState
     from peerwatt.system import System
+
+
+@dataclass(slots=True)
+class Confirmed:
+    """The last set-point that a device took [Wh per slot; None: released], and for how long it stands [s]."""
+
+    request_wh: int | None = None
+    left_s: float = 0.0
+    fresh: bool = False  # taken for the slot that runs
+
+    def take(self, request_wh: int | None, slot_s: int) -> None:
+        """It took one for the slot that begins."""
+        self.request_wh, self.left_s, self.fresh = request_wh, slot_s + MARGIN_S, True
+
+    def share(self, slot_s: int) -> float:
+        """Share of a slot that it still stands in; after that the device is left to its own timer."""
+        return min(self.left_s / slot_s, 1.0)
+
+    def pass_slot(self, slot_s: int) -> None:
+        """A slot is over."""
+        self.left_s, self.fresh = max(self.left_s - slot_s, 0.0), False
 
 
 @dataclass(slots=True)
@@ -46,11 +67,13 @@ class Stand:
     most_wh: tuple[int, int]
     exact: bool
     book: CounterBook
+    slot_s: int
     stored_at_first: int | None
     begun: bool = False
+    confirmed: Confirmed = field(default_factory=Confirmed)
 
     @classmethod
-    def of(cls, asset: Asset, account: DeviceAccount, most_wh: tuple[int, int], *, exact: bool) -> Stand:
+    def of(cls, asset: Asset, account: DeviceAccount, most_wh: tuple[int, int], slot_s: int, *, exact: bool) -> Stand:
         """With the first reading taken; DeviceError if it is not good: a run begins with known counters."""
         first = asset.read()
         if first.drawn_wh is None or first.fed_wh is None:
@@ -59,7 +82,8 @@ class Stand:
                 local=False,
                 remedy="check its address and its guardian, and that it has counters of both energies",
             )
-        return cls(asset, account, most_wh, exact, CounterBook(account.scale, first, most_wh), first.stored_wh)
+        book = CounterBook(account.scale, first, most_wh, slot_s)
+        return cls(asset, account, most_wh, exact, book, slot_s, first.stored_wh)
 
     @property
     def scale(self) -> Scale:
@@ -74,7 +98,7 @@ class Stand:
         if not self.begun and not self.exact:
             now = self.asset.read()
             if now.quality is Quality.GOOD:
-                self.book = CounterBook(self.scale, now, self.most_wh)
+                self.book = CounterBook(self.scale, now, self.most_wh, self.slot_s)
                 self.stored_at_first = now.stored_wh if self.stored_at_first is None else self.stored_at_first
         self.begun = True
         try:
@@ -83,13 +107,16 @@ class Stand:
             if self.exact:
                 raise
             self.account.refuse(str(error))
+        else:
+            self.confirmed.take(request_wh if limited else None, slot_s)
 
-    def finish(self, slot_s: int, expected_drawn_wh: int, expected_fed_wh: int) -> tuple[Booked, Counters]:
-        """Book the slot that is over."""
+    def finish(self, slot_s: int, expected: tuple[int, int], substitute: tuple[int, int]) -> tuple[Booked, Counters]:
+        """Book the slot that is over: drawn and fed in [Wh], of the model as it was wished, and as it was confirmed."""
         self.asset.pass_slot(slot_s)
         now = self.asset.read()
-        booked = self.book.book(now, expected_drawn_wh, expected_fed_wh)
-        self.account.note(booked, expected_drawn_wh - expected_fed_wh)
+        booked = self.book.book(now, *substitute)
+        self.account.note(booked, expected[0] - expected[1])
+        self.confirmed.pass_slot(slot_s)
         return booked, now
 
     def stored_wh(self, now: Counters, initial_wh: int) -> int | None:
@@ -161,12 +188,18 @@ class DeviceBatteries(_Replayable):
             return flows
         for row, stand in self._stands.items():
             expected = int(flows.charge_wh[0, row]), int(flows.discharge_wh[0, row])
-            booked, now = stand.finish(slot_s, *expected)
+            substitute = expected if stand.confirmed.fresh else self._held(stand.confirmed, before, row, slot_s)
+            booked, now = stand.finish(slot_s, expected, substitute)
             stored = stand.stored_wh(now, int(self._initial.e_wh[row]))
             same_store = stored is None or stored == int(self._models.state().e_wh[row])
             if (booked.drawn_wh, booked.fed_wh) != expected or not (booked.substituted or same_store):
                 flows = self._believe(flows, before, row, booked, None if booked.substituted else stored)
         return flows
+
+    def _held(self, confirmed: Confirmed, before: BatteryState, row: int, slot_s: int) -> tuple[int, int]:
+        """What the battery does that was not told anew: the set-point of before until it expires, and rest."""
+        flows, _ = self._step(before, row, round((confirmed.request_wh or 0) * confirmed.share(slot_s)))
+        return int(flows.charge_wh[0, 0]), int(flows.discharge_wh[0, 0])
 
     def _believe(
         self, flows: BatteryFlows, before: BatteryState, row: int, booked: Booked, stored_wh: int | None
@@ -196,12 +229,15 @@ class DeviceBatteries(_Replayable):
 
     def _twin_after(self, before: BatteryState, row: int, net_wh: int) -> int:
         """Where the twin would stand after moving ``net_wh``."""
+        _, after = self._step(before, row, net_wh)
+        return int(after.e_wh[0])
+
+    def _step(self, before: BatteryState, row: int, net_wh: int) -> tuple[BatteryFlows, BatteryState]:
         from grid.assets.battery import step_batteries
 
         only = np.array([row])
         request = np.array([[net_wh]], np.int64)
-        _, after = step_batteries(self._models.columns.take(only), before.take(only), request)
-        return int(after.e_wh[0])
+        return step_batteries(self._models.columns.take(only), before.take(only), request)
 
     def checkpoint(self) -> Arrays:
         """Stored energies, remainders, and what of each device's counters has been booked."""
@@ -220,9 +256,12 @@ class DeviceSources(_Replayable):
         super().__init__()
         self._stands = stands
         self._models = ModelSources()
+        self._available: dict[int, int] = {}
 
     def tell(self, generate_wh: Int, curtail_wh: Int, slot_s: int) -> None:
         """Hand over what is to be generated, (1, B) [Wh]; a source is limited only where it has to hold back."""
+        if len(generate_wh) == 1:
+            self._available = {b: int(generate_wh[0, b] + curtail_wh[0, b]) for b in self._stands}
         if self.replaying:
             return
         if len(generate_wh) != 1:
@@ -238,9 +277,19 @@ class DeviceSources(_Replayable):
             return made
         made = made.copy()
         for building, stand in self._stands.items():
-            booked, _ = stand.finish(slot_s, 0, int(made[0, building]))
+            expected = 0, int(made[0, building])
+            substitute = expected if stand.confirmed.fresh else (0, self._held(stand.confirmed, building, slot_s))
+            booked, _ = stand.finish(slot_s, expected, substitute)
             made[0, building] = booked.fed_wh
         return made
+
+    def _held(self, confirmed: Confirmed, building: int, slot_s: int) -> int:
+        """What a source does that was not told anew: the limit of before until it expires, and what the sun gives."""
+        available = self._available.get(building, 0)
+        if confirmed.request_wh is None:
+            return available
+        share = confirmed.share(slot_s)
+        return round(min(-confirmed.request_wh, available) * share + available * (1.0 - share))
 
     def checkpoint(self) -> Arrays:
         """What of each device's counters has been booked."""

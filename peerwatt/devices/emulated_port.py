@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core import DeviceError, Reading
+from peerwatt.devices.assets import loop_time
 
 if TYPE_CHECKING:
     from hardware import LoopThread
@@ -190,6 +191,10 @@ class EmulatedPort:
         assert self._driver is not None
         spans = dict.fromkeys(span for group in (Group.FAST, Group.SLOW) for span in self._driver.spans(group))
         return self._driver.decode({span: await self._read(span) for span in spans})
+
+    def now_s(self) -> float:
+        """The line's clock, in device time."""
+        return self._thread.call(loop_time(), _CALL_S) * self._speed
 
     def hold(self, control: str, value: float, expires_s: float) -> None:
         """Timer, value, enable: each written, read back and compared, and tried twice."""

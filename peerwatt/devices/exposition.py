@@ -1,8 +1,7 @@
-"""Devices as figures for Prometheus: units in the names, quality as a label, and no sample where there is no value.
+"""Devices as figures for Prometheus: units in the names, and no sample where the value is not good.
 
-A value that is not good is told with its quality, so that a rule such as ``{quality="good"}`` leaves it out; a value
-that could not be read is not told at all, since any number would be a lie. That it is missing shows in
-``peerwatt_device_reading_good``, which is 0 then.
+A scrape stamps what it finds with its own time, so an old value would come out of it as a new one. What is wrong shows
+in ``peerwatt_device_reading_good``, which is 0 then, ``..._quality``, which says what, and ``..._age_seconds``.
 """
 
 from __future__ import annotations
@@ -61,13 +60,16 @@ async def device_figures(port: DevicesPort) -> bytes:
 
 
 def of_devices(devices: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Reading]]], now_s: float) -> list[Metric]:
-    """Families of what the devices measure, by device and quality."""
+    """Families of what the devices measure: values that are good, and the quality and age of all."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     base = ["device", "building"]
     families: dict[str, Metric] = {}
     good = GaugeMetricFamily(
         "peerwatt_device_reading_good", "1 if the reading is good, 0 if it is anything else", labels=[*base, "reading"]
+    )
+    quality = GaugeMetricFamily(
+        "peerwatt_device_reading_quality", "1: the quality of the reading", labels=[*base, "reading", "quality"]
     )
     age = GaugeMetricFamily("peerwatt_device_reading_age_seconds", "Since it was true", labels=[*base, "reading"])
     for device, (about, readings) in sorted(devices.items()):
@@ -76,18 +78,17 @@ def of_devices(devices: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Readi
             if reading.quality is Quality.NOT_IMPLEMENTED:
                 continue  # the device has no such value, and never will
             good.add_metric([*labels, name], float(reading.is_good))
+            quality.add_metric([*labels, name, reading.quality.value], 1.0)
             age.add_metric([*labels, name], max(now_s - reading.source_s, 0.0))
-            if name in _NAMES and reading.value is not None:
+            if name in _NAMES and reading.is_good:
                 metric, text, phase = _NAMES[name]
                 family = families.get(metric)
                 if family is None:
                     kind = CounterMetricFamily if metric.endswith("_total") else GaugeMetricFamily
-                    family = kind(metric, text, labels=[*base, "quality", *(["phase"] if phase else [])])
+                    family = kind(metric, text, labels=[*base, *(["phase"] if phase else [])])
                     families[metric] = family
-                family.add_metric(  # type: ignore[attr-defined]
-                    [*labels, reading.quality.value, *([phase] if phase else [])], reading.value
-                )
-    return [*families.values(), good, age]
+                family.add_metric([*labels, *([phase] if phase else [])], reading.good())  # type: ignore[attr-defined]
+    return [*families.values(), good, quality, age]
 
 
 def of_guardian(figures: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import DeviceError, Reading
+from peerwatt.devices.assets import loop_time
 
 if TYPE_CHECKING:
     from hardware import LoopThread
@@ -27,6 +30,7 @@ LEASE_S = 15.0
 _LEVEL = "market"
 _CALL_S = 10.0
 _WAIT_S = 0.05
+_HOUR_S = 3600.0
 
 
 @contextmanager
@@ -79,6 +83,7 @@ class GuardianPort:
         self._owner = owner
         self._speed = speed
         self._renewing: dict[str, asyncio.Task[None]] = {}
+        self._bounds: dict[str, tuple[float, float]] = {}
 
     def check(self, control: str) -> None:
         """DeviceError if the guardian has no such device, or one without this control."""
@@ -96,13 +101,27 @@ class GuardianPort:
                 local=True,
                 remedy=f"add {control} under the device's `controls` in the site's file",
             )
+        self._bounds[control] = (float(controls[control]["low"]), float(controls[control]["high"]))
 
     def measure(self) -> Mapping[str, Reading]:
         """The guardian's latest readings, each with its quality."""
-        return self._thread.call(self._link.measure(self._device), _CALL_S)
+        found = self._thread.call(self._link.measure(self._device), _CALL_S)
+        return {name: _in_device_time(reading, self._speed) for name, reading in found.items()}
+
+    def now_s(self) -> float:
+        """The clock of the connection's loop, in device time."""
+        return self._thread.call(loop_time(), _CALL_S) * self._speed
 
     def hold(self, control: str, value: float, expires_s: float) -> None:
-        """Ask for the lease now, and renew it until it expires."""
+        """Ask for the lease now, and renew it until it expires.
+
+        A slot's energy is whole Wh, so that a device at its rating may be asked for a little more in short slots: what
+        lies beyond a bound by less than one Wh in the slot is brought to it.
+        """
+        low, high = self._bounds.get(control, (-math.inf, math.inf))
+        near = min(max(value, low), high)
+        if abs(value - near) * expires_s < _HOUR_S:
+            value = near
         self._thread.call(self._hold(control, value, expires_s / self._speed), _CALL_S)
 
     async def _hold(self, control: str, value: float, for_s: float) -> None:
@@ -151,3 +170,7 @@ class GuardianPort:
         for control in list(self._renewing):
             with contextlib.suppress(DeviceError):
                 self.release(control)
+
+
+def _in_device_time(reading: Reading, speed: float) -> Reading:
+    return replace(reading, source_s=reading.source_s * speed, received_s=reading.received_s * speed)

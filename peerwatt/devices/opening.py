@@ -11,7 +11,7 @@ import numpy as np
 
 from core import DeviceError
 from peerwatt.devices.account import Bound, DeviceAccount
-from peerwatt.devices.assets import Asset, DevicePort, SteppedAsset, TimedAsset
+from peerwatt.devices.assets import FRESH_S, MARGIN_S, Asset, DevicePort, SteppedAsset, TimedAsset
 from peerwatt.devices.banks import Banks, DeviceBatteries, DeviceSources, Stand
 from peerwatt.devices.scaling import PPM, Scale
 from peerwatt.plants import ModelBatteries, ModelSources
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 SPARE = 1.2
 """A device is believed up to this share of its rating in a slot; what is beyond comes with the next slots."""
-
-MARGIN_S = 30.0
-"""How long a set-point outlives its slot: time to write the next one [s]."""
 
 Opener = Callable[["Place", ExitStack], DevicePort]
 """Reaches the device of a place that is in real time; what it opens is closed with the stack."""
@@ -150,8 +147,8 @@ def _stand(place: Place, speed: float, guardian: Opener | None, own: Opener | No
         asset = SteppedAsset(_start_stepped(place, stack), scale)
     else:
         port = _opener(place, guardian, own)(place, stack)
-        asset = TimedAsset(port, scale, place.control, MARGIN_S)
-    return Stand.of(asset, account, most, exact=exact)
+        asset = TimedAsset(port, scale, place.control, MARGIN_S, FRESH_S * speed)
+    return Stand.of(asset, account, most, place.system.grid.length_s, exact=exact)
 
 
 def _opener(place: Place, guardian: Opener | None, own: Opener | None) -> Opener:

@@ -11,7 +11,7 @@ from peerwatt.wire.fields import Out, Time
 
 
 class DeviceReading(Out):
-    """One value of a device with its quality. What could not be read is null, and never 0."""
+    """One value of a device with its quality. What cannot be read is stale with its old time, then null; never 0."""
 
     value: Annotated[int | None, Meta(description="In its unit; null where there is none.", examples=[-5_000])]
     unit: Annotated[str, Meta(description="Unit of the value.", examples=["W"])]

@@ -48,7 +48,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", ratio=5)
     table.add_column(justify="right", ratio=3, no_wrap=True)
     table.add_column(ratio=6)
-    for rows in (_energy_rows(summary), _money_rows(summary), _grid_rows(summary)):
+    for rows in (_energy_rows(summary), _money_rows(summary), _grid_rows(summary), _device_rows(summary)):
         for name, value, more in rows:
             table.add_row(escape(name), value, escape(more))
         table.add_section()
@@ -117,6 +117,21 @@ def _grid_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("limit violations", f"{v['count']:,}", f"in {count(v['slots'], 'slot')}"))
     if c["imports_kg"] is not None:
         rows.append(("CO₂ of grid supply", mass(c["imports_kg"]), ""))
+    return rows
+
+
+def _device_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What must not be missed where devices stood among the models; nothing for a run of models alone."""
+    devices = summary.get("devices")
+    if not devices:
+        return []
+    bound = energy(devices["bound_kwh"] * 1000)
+    rows = [("deviation of devices", energy(devices["deviation_kwh"] * 1000),
+             f"{'within' if devices['within_bound'] else 'BEYOND'} the bound of {bound}")]  # fmt: skip
+    if devices["refused_set_points"]:
+        rows.append(("set-points not taken", f"{devices['refused_set_points']:,}", "by a device or its guardian"))
+    if devices["substituted_slots"]:
+        rows.append(("readings not good", count(devices["substituted_slots"], "slot"), "the model's value stands in"))
     return rows
 
 

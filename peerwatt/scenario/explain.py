@@ -162,7 +162,8 @@ class _Finding:
         self.given = details["input"]
         self.text = details["msg"]
         self.path, self.owner = place_of(details["loc"])
-        self.name = str(self.path[-1]) if self.path else "the scenario"
+        keys = [part for part in self.path if isinstance(part, str)]
+        self.name = keys[-1] if keys else "the scenario"  # of an entry of a list, the list's
 
     def known(self) -> tuple[str, ...]:
         """Keys that may stand here."""
@@ -244,8 +245,14 @@ def _value(f: _Finding) -> tuple[str, str | None]:
         return text, "add `column`, with a name from the header"
     if text.startswith("name at least one"):
         return text, "add one of them, or remove the entry"
+    reason, _, remedy = text.partition(": ")
+    if remedy.split(" ", 1)[0] in _IMPERATIVES:
+        return reason, remedy
     return text, _VALUE_REMEDIES.get(text.split(" ", 1)[0], "change the values so that this holds")
 
+
+_IMPERATIVES = ("use", "add", "leave", "name", "put", "write")
+"""Words with which a check's own remedy begins, behind the colon."""
 
 _VALUE_REMEDIES = {
     "bands": "add default_per_kwh beside bands",

@@ -11,7 +11,7 @@ from peerwatt.scenario.base import Model, NotNegative, Share
 PlantWord = Literal["model", "emulated"]
 Part = Literal["battery", "pv"]
 
-MAX_SCALE = 1e6
+MIN_SCALE, MAX_SCALE = 1e-6, 1e6
 
 
 class DevicePlant(Model):
@@ -28,7 +28,7 @@ class DevicePlant(Model):
         description="`zero-latency`: no clock of its own, same books as the model; `sunspec`: a device in real time; "
         "default: zero-latency for emulated, sunspec for real",
     )
-    scale: Annotated[float, Field(gt=0, le=MAX_SCALE, allow_inf_nan=False)] = Field(
+    scale: Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE, allow_inf_nan=False)] = Field(
         1.0, description="building over device: powers and energies of the device count so many times"
     )
     device: str | None = Field(None, description="id of the device at the guardian; needed for real")
@@ -49,13 +49,17 @@ class DevicePlant(Model):
         if self.kind == "real" and self.profile == "zero-latency":
             raise ValueError("a real device has a clock of its own: use profile: sunspec")
         if self.kind == "real" and self.device is None:
-            raise ValueError("a real device needs `device`: its id at the guardian")
+            raise ValueError("a real device is not named: add `device`, its id at the guardian")
         if self.device is not None and self.profile == "zero-latency":
             raise ValueError("a zero-latency device is started by the run itself: leave `device` out")
         if self.address is not None and (self.kind != "emulated" or self.device is not None):
-            raise ValueError("`address` is for emulators without a guardian: a real device is reached by its guardian")
+            raise ValueError(
+                "a real device is not written to at an address: use `device` alone, its id at the guardian"
+            )
         if self.address is not None and self.profile == "zero-latency":
             raise ValueError("an emulator elsewhere has a clock of its own: use profile: sunspec")
+        if len(set(self.covers)) < len(self.covers):
+            raise ValueError("`covers` names an asset twice: name each once")
         if (self.device or self.address) is not None and len(self.covers) > 1:
             raise ValueError("one device stands for the battery or for the PV, not for both: name one in `covers`")
         return self

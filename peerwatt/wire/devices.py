@@ -36,7 +36,11 @@ Unit = Annotated[str, Meta(description="Unit of the value.", examples=["W"])]
 
 
 class DeviceReadingOut(Out):
-    """One value with its quality. What could not be read has no value: it is null, and never 0."""
+    """One value with its quality.
+
+    What cannot be read any more keeps its last value, as `stale` and with its old time; after 300 s, or if there was
+    none, it is null, and never 0.
+    """
 
     name: Annotated[str, Meta(description="What it is; powers are > 0 where they draw.", examples=["w"])]
     value: Annotated[int | None, Meta(description="In its unit; null where there is none.", examples=[-5_000])]
@@ -96,16 +100,26 @@ class SetPointIn(In):
 
 
 class SetPointOut(Out):
-    """A set-point that is held."""
+    """A set-point that is held; asked for again under the same key, the first answer and what has become of it."""
 
     device: DeviceId
     control: Annotated[str, Meta(description="Which of its controls.", examples=["limit_w"])]
     value: Annotated[int, Meta(description="What is held; differs from what was asked only with a message.")]
     unit: Unit
-    expires_in_ms: Annotated[int, Meta(ge=0, description="It ends by itself then [ms].", examples=[30_000])]
+    expires_in_ms: Annotated[
+        int, Meta(ge=0, description="It ends by itself then [ms]; 0: it holds no longer.", examples=[30_000])
+    ]
     lease: Annotated[str, Meta(description="Its number at the guardian.", examples=["12"])]
     level: Annotated[str, Meta(description="On which step of the ladder it stands.", examples=["person"])]
     message: Annotated[str, Meta(description="What was changed, if anything.", examples=[""])] = ""
+    holds: Annotated[
+        bool,
+        Meta(
+            description="Whether it is what holds now; false only in an answer that comes again: it has ended, was "
+            "given back or replaced, or somebody higher holds the control.",
+            examples=[True],
+        ),
+    ] = True
 
 
 class ReleaseIn(In):
@@ -123,10 +137,22 @@ class StopIn(In):
 class StopOut(Out):
     """What came of a stop."""
 
-    ok: Annotated[bool, Meta(description="Whether every device is safe.", examples=[True])]
+    ok: Annotated[
+        bool, Meta(description="Whether every device is safe, and no power is seen that is not.", examples=[True])
+    ]
     devices: Annotated[int, Meta(ge=0, description="Devices there are.", examples=[3])]
-    safe: Annotated[int, Meta(ge=0, description="Devices at their safe value or disconnected.", examples=[3])]
+    safe: Annotated[
+        int, Meta(ge=0, description="Devices with controls at their safe value or disconnected.", examples=[2])
+    ]
+    without_controls: Annotated[
+        int | None,
+        Meta(description="Devices that cannot be told anything, such as meters; null: not known.", examples=[1]),
+    ]
     failed: Annotated[dict[str, str], Meta(description="What is wrong with the others, by device.", examples=[{}])]
+    unconfirmed_power: Annotated[
+        dict[str, str], Meta(description="Written and read back, but their power does not follow.", examples=[{}])
+    ]
+    unmeasured: Annotated[dict[str, str], Meta(description="Whose power could not be seen.", examples=[{}])]
     took_ms: Annotated[int, Meta(ge=0, description="How long it took [ms].", examples=[180])]
 
 

@@ -133,6 +133,28 @@ def test_r12_an_idle_device_is_not_frozen_while_its_voltage_moves() -> None:
     assert dead.quality is Quality.FROZEN
 
 
+def test_r12_a_small_power_without_visible_noise_is_not_frozen_while_its_voltage_moves() -> None:
+    settings = WatchSettings(frozen_after={"w": 5, "v_a": 5})
+    small, large, dead = Feed(settings), Feed(settings), Feed(settings)
+    for i in range(10):
+        held = small.cycle(w=-420.0, v_a=230.0 + i % 2)["w"]
+        stuck = large.cycle(w=-4200.0, v_a=230.0 + i % 2)["w"]
+        still = dead.cycle(w=-420.0, v_a=230.0)["w"]
+    assert held.is_good
+    assert stuck.quality is Quality.FROZEN and still.quality is Quality.FROZEN
+
+
+def test_r12_without_a_rating_a_power_is_frozen_only_with_its_voltage() -> None:
+    feed = Feed(WatchSettings(frozen_after={"w": 5, "v_a": 5}), Ratings())
+    assert all(feed.cycle(w=3000.0, v_a=230.0 + i % 2)["w"].is_good for i in range(10))
+
+
+def test_r11_the_dc_side_of_a_storage_may_draw() -> None:
+    storage = Ratings(w=10_000.0, charge_w=5_000.0)
+    assert Feed(ratings=storage).cycle(dc_w=-2189.0)["dc_w"].is_good
+    assert Feed(ratings=Ratings(w=10_000.0)).cycle(dc_w=-2189.0)["dc_w"].quality is Quality.IMPLAUSIBLE
+
+
 def test_r12_reading_the_same_sample_again_does_not_count_as_frozen() -> None:
     watch = Watch(RATED, WatchSettings(frozen_after={"w": 3}))
     once = Reading(-3000.5, Quality.GOOD, 100.0, 100.1, 1)
@@ -160,7 +182,7 @@ def test_r12_reading_the_same_sample_again_does_not_count_as_frozen() -> None:
         ("connected", 2.0),
         ("limit_w", -5.0),
         ("temperature_c", 400.0),
-        ("dc_w", -1.0),
+        ("dc_w", -20_000.0),
         ("imported_wh", -4.0),
     ],
 )

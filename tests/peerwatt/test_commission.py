@@ -47,7 +47,10 @@ def _quiet() -> Console:
 @pytest.mark.slow
 async def test_a_whole_procedure_writes_record_report_and_journal(tmp_path: Path) -> None:
     answers = tmp_path / "answers.yaml"
-    answers.write_text("technician: T. One\nwitness: W. Two\ninstrument: analyser\ndisconnect: yes\n")
+    answers.write_text(
+        "technician: T. One\nwitness: W. Two\ninstrument: none\nclock_offset_s: none\ndisconnect: yes\n"
+        "accept_untested: [persistence]\n"
+    )
     console = _quiet()
     async with inverter() as (address, device):
         record, files = await run_commissioning(
@@ -60,6 +63,7 @@ async def test_a_whole_procedure_writes_record_report_and_journal(tmp_path: Path
     assert {one.outcome for one in record.steps} <= {"passed", "skipped"}, record.steps
     assert set(record.controls) == {"limit_w", "power_w"}
     assert all(one.timer is not None and one.timer.fell_to == "chosen" for one in record.controls.values())
+    assert record.accepted == {"persistence": "T. One"}
     assert RecordStore(tmp_path / "out").all() == [record]
     report = files[1].read_text(encoding="utf-8")
     for words in ("SN-&lt;5&gt;", "T. One", "standard: the order ends", "<svg", record.digest):
@@ -71,7 +75,8 @@ async def test_a_whole_procedure_writes_record_report_and_journal(tmp_path: Path
         [one for one in entries if one.kind == "response"]
     )
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "may be armed: limit_w: falls back to chosen" in said and re.search(r"about \d+ (s|min) left", said)
+    assert "may be armed: limit_w: falls back to chosen" in said and "not tried, accepted by T. One" in said
+    assert re.search(r"about \d+ (s|min) left", said)
 
 
 async def test_a_line_that_somebody_holds_is_left_alone(tmp_path: Path) -> None:
@@ -157,6 +162,8 @@ class _Balanced(HTMLParser):
         ({}, "Everything that was tried passed"),
         ({"complete": False}, "broken off"),
         ({"released": False}, "NOT seen without an order"),
+        ({"witness": ""}, "does not say witness"),
+        ({"accepted": {"persistence": "T. One"}}, "persistence was not tried, accepted by T. One"),
     ],
 )
 def test_the_report_stands_alone_and_says_the_verdict(changes: dict[str, object], words: str) -> None:

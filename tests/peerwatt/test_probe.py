@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from hardware.driver import CONTROLS, READINGS
 from hardware.emulator.device import EmulatedDevice
 from hardware.emulator.device_build import build_device
 from hardware.emulator.device_settings import HybridSettings, InverterSettings
@@ -70,6 +71,12 @@ def test_a_device_is_told_in_a_table_that_fits_and_nothing_is_written(capsys: py
     for words in ("SN-77", "Inverter (Three Phase)", "40070", "limit_w", "chosen", "  -8", "good", "W 0", "5375 6e53"):
         assert words in text, words
     assert "sessions  5 at once or more" in text
+    assert "device    peerwatt emulated hybrid\n" in text
+    told = next(line for line in text.splitlines() if line.startswith("  limit_w") and "good" in line)
+    assert "stored, not in force" in told
+    cut = [line for line in text.splitlines() if line.endswith("…")]
+    whole = set(" ".join([*READINGS.values(), *CONTROLS.values()]).split())
+    assert cut and all(line.split()[-2] in whole for line in cut), cut
     assert device.functions and not _WRITES & set(device.functions)
 
 

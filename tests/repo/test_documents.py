@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import shlex
 
@@ -18,6 +19,7 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 MAKE = re.compile(r"`make ([a-z-]+)`")
 TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+SHELL = frozenset({"|", "||", "&", ">", "2>&1"})  # what comes after these is no word of the command
 
 DOCUMENTS = sorted(path for path in [*walk(ROOT / "docs"), *ROOT.glob("*.md")] if path.suffix == ".md")
 NAMES = [name_of(path) for path in DOCUMENTS]
@@ -27,7 +29,8 @@ def _commands(text: str) -> list[list[str]]:
     """The commands of shell blocks, without prompts and comments, continued lines joined."""
     blocks = [*BLOCK.findall(text), "\n".join(INDENTED.findall(text))]
     lines = [part for block in blocks for line in block.replace("\\\n", " ").splitlines() for part in line.split("&&")]
-    return [words for line in lines if (words := shlex.split(line.strip().removeprefix("$ "), comments=True))]
+    split = (shlex.split(line.strip().removeprefix("$ "), comments=True) for line in lines)
+    return [words for found in split if (words := list(itertools.takewhile(lambda word: word not in SHELL, found)))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)

@@ -23,6 +23,14 @@ from hardware.modbus.line import Line, LineSettings
 from hardware.sunspec import discover
 
 REBOOT_S = 0.6
+PEOPLE: Mapping[str, object] = {
+    "technician": "T. One",
+    "witness": "W. Two",
+    "instrument": "analyser",
+    "instrument_serial": "A-9",
+    "calibrated_on": "2026-03-01",
+    "clock_offset_s": 0.2,
+}
 
 
 def utc_now() -> datetime:
@@ -37,7 +45,8 @@ class Emulated:
     bench: Bench
 
     async def commissioned(self, *names: str) -> Record:
-        stages: tuple[Stage, ...] = tuple(stage for stage in STAGES if not names or stage.name in names)
+        wanted = {"people", *names} if names else {stage.name for stage in STAGES}  # without people nothing arms
+        stages: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage.name in wanted)
         return await commission(self.bench, Place(self.server.address, 1, "sunspec"), utc_now, stages=stages)
 
 
@@ -87,7 +96,7 @@ async def emulated(
                 await discover(lambda span: line.read(1, span)),
                 line,
                 1,
-                Answers({"reboot_s": REBOOT_S, **(answers or {})}, {"power_cycle": power_cycle}),
+                Answers({**PEOPLE, "reboot_s": REBOOT_S, **(answers or {})}, {"power_cycle": power_cycle}),
                 Settings(
                     timer_s=timer_s,
                     poll_s=poll_s,

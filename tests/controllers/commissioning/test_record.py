@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controllers.commissioning.facts import Behaviour, ControlRecord, TimerFacts, Tried, behaviours
-from controllers.commissioning.record import Named, Record, RecordStore, may_arm
+from controllers.commissioning.record import Instrument, Named, Record, RecordStore, may_arm
 from core.errors import DeviceError
 from hardware.driver import Control, Fallback, Identity
 
@@ -19,7 +19,7 @@ LIMIT = Control("limit_w", 0.0, 10_000.0, 10.0, Fallback.RELEASED, 600, "w", cap
 GOOD_TIMER: dict[str, Any] = {
     "set_s": 20, "waited_s": 21.0, "resolution_s": 0.1, "expired_s": 20.1, "settled_s": 21.0,
     "expires_while_read": True, "held_by_order": True, "held_by_timer": True, "held_by_other": False,
-    "fell_to": "released", "fell_to_value": 8000.0,
+    "fell_to": "released", "fell_to_value": 8000.0, "survives_reboot": False,
 }  # fmt: skip
 
 
@@ -37,6 +37,10 @@ def record(timer: dict[str, Any] | None = None, control: dict[str, Any] | None =
         "address": "tcp://h:502",
         "unit": 1,
         "profile": "sunspec",
+        "technician": "T. One",
+        "witness": "W. Two",
+        "instrument": Instrument(name="none"),
+        "clock_offset_s": 0.2,
         "controls": {"limit_w": ControlRecord(**{**found, **(control or {})})},
         "complete": True,
         "released": True,
@@ -127,6 +131,8 @@ def test_what_leads_to_the_safe_value_arms() -> None:
         (record({"fell_to": "chosen"}), 20_000.0, "cannot be asked for"),
         (record(), 3000.0, "falls back to nothing at all"),
         (record({"survives_reboot": True}), "released", "outlives a reboot"),
+        (record({"survives_reboot": None}), "released", "loss of power was not tried"),
+        (record(witness=""), "released", "witness"),
         (record({"expired_s": 45.0, "settled_s": 46.0}), "released", "late"),
         (record({"expired_s": 1200.0, "settled_s": 1201.0}), "released", "late"),
     ],

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from controllers.commissioning.facts import Behaviour, ControlRecord, TimerFacts, Tried
-from controllers.commissioning.record import Named, Record, RecordStore
+from controllers.commissioning.record import Instrument, Named, Record, RecordStore
 from controllers.guardian.client import GuardianClient
 from controllers.guardian.settings import SiteSettings, load_site
 from hardware.address import parse_address
@@ -175,7 +175,8 @@ def _measured(name: str, fell_to: str, **changes: Any) -> ControlRecord:
 def record_of(identity: Identity, controls: Mapping[str, ControlRecord]) -> Record:
     return Record(
         made_at=datetime(2026, 3, 1, tzinfo=UTC), identity=Named.of(identity), address="tcp://127.0.0.1:1", unit=1,
-        profile="sunspec", technician="T. Echnician", sign="right", controls=dict(controls),
+        profile="sunspec", technician="T. Echnician", witness="W. Itness", clock_offset_s=0.0,
+        instrument=Instrument(name="none"), sign="right", controls=dict(controls),
         complete=True, released=True,
     )  # fmt: skip
 

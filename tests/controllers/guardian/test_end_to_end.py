@@ -37,7 +37,6 @@ async def test_r01_the_timer_is_set_and_read_back_before_any_value(inverter: Ben
     at = await model_at(server, 704)
     async with inverter.guardian() as running, running.client() as client:
         await running.armed(client)
-        assert not frames.writes(), "merely armed and at rest: nothing has to be written"
         await hold(client)
         await limited(inverter, 3000.0)
         kinds = []
@@ -57,6 +56,7 @@ async def test_r01_the_timer_is_set_and_read_back_before_any_value(inverter: Ben
         assert (ena, tms) == (1, 2) and rvrt_ena == 1 and rvrt * 3 == pct, "2 s, and falls back to a third of it"
 
 
+@pytest.mark.slow
 @needs_mbpoll
 async def test_r02_after_sigkill_the_device_is_at_its_safe_value_in_time(inverter: Bench) -> None:
     server = inverter.servers["inverter"]
@@ -77,6 +77,26 @@ async def test_r02_after_sigkill_the_device_is_at_its_safe_value_in_time(inverte
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+async def test_r02_a_limit_that_is_released_by_default_is_safe_in_time_too(
+    inverter: Bench, end: signal.Signals
+) -> None:
+    """``{safe: 1000, default: released}``: after a lease has ended nothing is limited, and yet the timer runs."""
+    device = inverter.devices["inverter"]
+    async with inverter.guardian() as running, running.client() as client:
+        await running.armed(client)
+        await hold(client, ttl_s=1.0)
+        await limited(inverter, 3000.0)
+        await until(lambda: output_w(device) > 7000.0)
+        await asyncio.sleep(2 * TIMER_S)
+        assert output_w(device) > 7000.0, "not limited, for longer than the timer"
+        status = await client.status()
+        assert not status["standing"] and not status["unprotected"]
+        running.process.send_signal(end)
+        assert await limited(inverter, 1000.0, within_s=TIMER_S + LATE_S) > 0.5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["stopped", "disk", "unplugged"])
 async def test_r03_whatever_else_happens_the_result_is_the_same(inverter: Bench, trouble: str) -> None:
     async with inverter.guardian() as running, running.client() as client:
@@ -94,7 +114,7 @@ async def test_r03_whatever_else_happens_the_result_is_the_same(inverter: Bench,
         if trouble == "disk":
             status = await client.status()
             assert not status["journal_ok"] and status["modes"] == {"inverter": "observe"}
-            assert [one["alarm"] for one in status["alarms"]] == ["journal-lost"]
+            assert "journal-lost" in [one["alarm"] for one in status["alarms"]]
             writes = len(inverter.frames["inverter"].writes())
             await asyncio.sleep(1.0)
             assert len(inverter.frames["inverter"].writes()) == writes, "what cannot be written down is not done"
@@ -259,13 +279,14 @@ async def test_r27_after_a_reboot_nothing_is_written_before_the_state_was_read(
         await until(lambda: len(frames.seen) > back, within_s=5.0)
         if lease_lives:
             await limited(inverter, 3000.0, within_s=10.0)
-            reads = 0
-            for _, _, function, _ in frames.seen[back:]:
-                if function in {6, 16}:
-                    break
-                reads += 1
-            assert reads >= 3, "recognised and read before the first write"
-        else:
-            await asyncio.sleep(3.0)
-            assert not any(function in {6, 16} for _, _, function, _ in frames.seen[back:])
+        else:  # its default, held with a timer; the lease that has ended is never written again
+            await until(lambda: output_w(device) > 7000.0 and frames.writes(), within_s=10.0)
+            await asyncio.sleep(1.0)
+            assert output_w(device) > 7000.0
+        reads = 0
+        for _, _, function, _ in frames.seen[back:]:
+            if function in {6, 16}:
+                break
+            reads += 1
+        assert reads >= 3, "recognised and read before the first write"
         assert not any(one["alarm"].startswith("foreign") for one in (await client.status())["alarms"])

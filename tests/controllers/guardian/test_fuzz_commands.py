@@ -202,11 +202,17 @@ def send(wishes: Mapping[str, Any], unit: Any, judge: Judge, now_s: float) -> No
 
 
 async def test_r09_no_unsafe_frame_leaves(tmp_path: Path) -> None:
-    judge, granted = await fuzz(tmp_path, 20_000, seed=1)
-    assert granted > 1000 and judge.frames > 1000
+    judge, granted = await fuzz(tmp_path, 12_000, seed=1)
+    assert granted > 600 and judge.frames > 600
 
 
 @pytest.mark.slow
+async def test_r09_no_unsafe_frame_leaves_over_many_commands(tmp_path: Path) -> None:
+    judge, granted = await fuzz(tmp_path, 100_000, seed=3)
+    assert granted > 5_000 and judge.frames > 5_000
+
+
+@pytest.mark.campaign
 async def test_r09_no_unsafe_frame_leaves_over_a_million_commands(tmp_path: Path) -> None:
     judge, granted = await fuzz(tmp_path, 1_000_000, seed=2)
     assert granted > 50_000 and judge.frames > 50_000

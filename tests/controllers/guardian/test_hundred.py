@@ -58,8 +58,8 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Bench]:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(60):
-            while b"and 60 more" not in await process.stdout.readline():
-                pass
+            while b"and 60 more" not in (line := await process.stdout.readline()):
+                assert line, "the emulators ended"
         await commission(tmp_path)
         found = Bench(tmp_path)
         found.servers = {
@@ -134,7 +134,7 @@ async def test_r23_r26_a_hundred_devices_one_of_them_mute(fleet: Bench) -> None:
         flood.kill()
         await flood.wait()
         say(f"stop under load: {took_s:.2f} s, {stopped['took_s']} s its own; not safe: {stopped['failed']}")
-        assert took_s < 2.5 and stopped["devices"] == COUNT
+        assert took_s <= 2.0 and stopped["devices"] == COUNT
         assert set(stopped["failed"]) == {f"b-{COUNT - 1}"}, "all but the one that is mute"
         for number in range(0, COUNT - 1, 20):
             where = at + WSET

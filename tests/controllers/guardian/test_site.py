@@ -128,6 +128,7 @@ async def test_r22_the_limit_holds_with_the_meter_lost(tmp_path: Path) -> None:
             assert ("meter", "meter-lost") in standing
 
 
+@pytest.mark.slow
 async def test_r28_a_wall_clock_that_jumps_moves_nothing(battery: Bench) -> None:
     """Runs in this process, since its wall clock is ours to turn: back and forth by days, forty times a second."""
     turned = 0
@@ -168,15 +169,17 @@ async def test_r28_a_wall_clock_that_jumps_moves_nothing(battery: Bench) -> None
 async def test_r23_stop_is_latched_over_a_restart_and_cleared_by_a_person(battery: Bench) -> None:
     async with battery.guardian() as running, running.client() as client:
         await running.armed(client)
-        await client.lease("battery", "power_w", 2000.0, level="safety", owner="m", ttl_s=30.0)
+        await client.lease("battery", "power_w", 2000.0, level="operator", owner="m", ttl_s=30.0)
         device = battery.devices["battery"]
         await until(lambda: output_w(device) < -1900.0)
         _, writer = await asyncio.open_unix_connection(battery.site.stop_socket)
         writer.write(b"\xffanything")  # no wrong way to use it
         await until(lambda: abs(output_w(device)) < 50.0, within_s=2.0)
         writer.close()
-        refused = await client.lease("battery", "power_w", 2000.0, level="safety", owner="m", ttl_s=30.0)
+        refused = await client.lease("battery", "power_w", 2000.0, level="operator", owner="m", ttl_s=30.0)
         assert refused.code == "locked-out"
+        folder = battery.site.journal
+        await until(lambda: any('"done"' in file.read_text() for file in folder.iterdir() if file.is_file()))
         running.process.kill()
         await running.process.wait()
     async with battery.guardian() as running, running.client() as client:
@@ -193,6 +196,42 @@ async def test_r23_stop_is_latched_over_a_restart_and_cleared_by_a_person(batter
         assert await running.end() == 0
     kinds = [(entry.kind, entry.body.get("event")) for entry in read(battery.site.journal)]
     assert ("stop", "pressed") in kinds and ("stop", "done") in kinds and ("stop", "cleared") in kinds
+
+
+@pytest.mark.slow
+async def test_r21_a_spent_budget_ends_in_the_safe_value_and_a_restart_forgives_nothing(battery: Bench) -> None:
+    controls = {"power_w": {**POWER["power_w"], "writes_per_day": 12}}
+    battery.write_site([{"id": "battery", "controls": controls}])
+    server, device = battery.servers["battery"], battery.devices["battery"]
+    at = await model_at(server, 704)
+
+    def most_written() -> int:
+        counts: dict[int, int] = {}
+        for _, address, words in battery.frames["battery"].writes():
+            for register in range(address, address + len(words)):
+                counts[register] = counts.get(register, 0) + 1
+        return max(counts.values(), default=0)
+
+    async def spent(client: GuardianClient) -> bool:
+        return "budget:power_w" in {one["alarm"] for one in (await client.status())["standing"]}
+
+    async with battery.guardian() as running, running.client() as client:
+        await running.armed(client)
+        await client.lease("battery", "power_w", 2000.0, level="market", owner="m", ttl_s=60.0)
+        await until(lambda: output_w(device) < -1900.0)
+        await asyncio.sleep(1.0)
+        running.process.kill()  # in the middle of the day, its counts half spent
+        await running.process.wait()
+    async with battery.guardian() as running, running.client() as client:
+        await running.armed(client)
+        await client.lease("battery", "power_w", 2000.0, level="market", owner="m", ttl_s=60.0)
+        await until(lambda: spent(client), what=client.status)
+        await until(lambda: abs(output_w(device)) < 50.0, within_s=4.0)  # nobody refreshes it: its timer
+        assert most_written() <= 12
+        (enabled,) = await mbpoll(server, at + 22)
+        assert enabled in {0, 1}
+        stopped = await stop_site(battery.site.stop_socket, "trial", "T. Echnician")
+        assert stopped["ok"], "a stop has no budget"
 
 
 async def known(client: GuardianClient) -> bool:

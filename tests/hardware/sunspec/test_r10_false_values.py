@@ -209,7 +209,7 @@ async def test_r10_random_register_images_never_bring_a_false_value(which, n):
     assert all(seen[q] > n for q in (Quality.GOOD, Quality.NOT_IMPLEMENTED, Quality.COMM_FAIL))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize(("which", "n"), [("inverter", 350_000), ("storage", 350_000), ("meter", 300_000)])
 async def test_r10_a_million_random_register_images_never_bring_a_false_value(which, n):
     seen = (await images_of(which, 2)).run(n)

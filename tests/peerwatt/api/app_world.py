@@ -157,6 +157,7 @@ async def world(
     stream_valid_s: float | None = None,
     wrap: Callable[[Engine], Any] = lambda engine: engine,
     devices: DevicesPort | None = None,
+    elapsed_s: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[World]:
     """A market at 13:00 whose first slots are settled; the others are open."""
     now_us = [START_US - SLOT_S * US]
@@ -184,7 +185,7 @@ async def world(
         metrics=Metrics(),
         clock=clock,
         wall=lambda: int(WALL.timestamp()) * US,
-        elapsed_s=lambda: 0.0,
+        elapsed_s=elapsed_s,
         network=NETWORK,
         stream_valid_s=stream_valid_s,
         devices=StandIn() if devices is None else devices,

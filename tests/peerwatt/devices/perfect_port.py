@@ -18,6 +18,8 @@ class PerfectPort:
         self._hours = hours
         self._drawn = 10_000.0
         self._fed = 500.0
+        self.age_s = 0.0
+        self.jump: dict[int, float] = {}  # to which reading its counter of energy drawn is set anew
 
     def measure(self) -> Mapping[str, Reading]:
         slot, self.reads = self.reads, self.reads + 1
@@ -25,17 +27,22 @@ class PerfectPort:
             energy = self.held[-1][1] * self._hours
             self._drawn += max(energy, 0.0)
             self._fed += max(-energy, 0.0)
+        self._drawn = self.jump.get(slot, self._drawn)
         quality = self._failing.get(slot, Quality.GOOD)
         if quality is None:
             raise DeviceError("the line is cut", local=False)
         bad = quality is not Quality.GOOD
+        at_s = self.now_s() - self.age_s
         without = quality in (Quality.COMM_FAIL, Quality.NOT_IMPLEMENTED)
         return {
             name: Reading(
-                None if bad and without else value, quality, 0.0, 0.0, slot, "as the test says" if bad else ""
+                None if bad and without else value, quality, at_s, at_s, slot, "as the test says" if bad else ""
             )
             for name, value in (("imported_wh", self._drawn), ("exported_wh", self._fed))
         }
+
+    def now_s(self) -> float:
+        return (self.reads + 1) * self._hours * 3600.0
 
     def hold(self, control: str, value: float, expires_s: float) -> None:
         if self.refuse:

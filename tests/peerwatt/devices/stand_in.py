@@ -22,9 +22,10 @@ def reading(value: float | None, quality: Quality = Quality.GOOD, age_s: float =
 
 @dataclass
 class StandIn:
-    """One device, ``bench-1``, armed. ``away`` makes it a guardian that does not answer."""
+    """One device, ``bench-1``, armed; a ``meter`` among ``modes`` has no controls. ``away``: it does not answer."""
 
     away: bool = False
+    meter: str = "meter-1"
     modes: dict[str, str] = field(default_factory=lambda: {"bench-1": "armed"})
     readings: dict[str, Reading] = field(default_factory=dict)
     held: dict[str, tuple[str, Level, float]] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class StandIn:
             {
                 "id": name, "building": "house-01", "profile": "sunspec", "address": "tcp://127.0.0.1:5020", "unit": 1,
                 "mode": mode, "link": "up", "identity": identity, "ratings": {"w": 10_000.0}, "not_armable": [],
-                "controls": controls, "quality": "good",
+                "controls": controls if name != self.meter else {}, "quality": "good",
             }
             for name, mode in self.modes.items()
         ]  # fmt: skip
@@ -115,7 +116,7 @@ class StandIn:
     async def stop(self, reason: str, who: str) -> dict[str, Any]:
         self._note("stop", reason=reason, who=who)
         self.modes = dict.fromkeys(self.modes, "lockout")
-        return {"ok": True, "devices": 1, "safe": 1, "failed": {}, "took_s": 0.18}
+        return {"ok": True, "devices": len(self.modes), "safe": len(self.modes), "failed": {}, "took_s": 0.18}
 
 
 def _no(code: str, message: str, holder: Mapping[str, Any] | None = None) -> LeaseAnswer:
