@@ -57,7 +57,7 @@ class Desk:
         return {**os.environ, "PATH": here, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
 
     def start(self, command: str, until: str) -> str:
-        """Run something that goes on, in a session of its own, until it says ``until``; what it said."""
+        """Run something that goes on, in a process group of its own, until it says ``until``; what it said."""
         log = self.folder / f"terminal-{len(self.open)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -297,7 +297,8 @@ async def test_stop_is_handed_on(tmp_path: Path) -> None:
         answer = await post(made, "technician", "/devices:stop", {"reason": "smoke"}, key=None)
         shown = (await get(made, "technician", "/devices")).json()
     assert answer.json() == {
-        "ok": True, "devices": 1, "safe": 1, "without_controls": 0, "failed": {}, "unconfirmed_power": {}, "unmeasured": {}, "took_ms": 180,
+        "ok": True, "devices": 1, "safe": 1, "without_controls": 0, "failed": {},
+        "unconfirmed_power": {}, "unmeasured": {}, "took_ms": 180,
     }  # fmt: skip
     assert ("stop", {"reason": "smoke", "who": "http:the-technician"}) in guardian.asked
     assert shown["devices"][0]["mode"] == "lockout"
