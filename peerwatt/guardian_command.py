@@ -13,9 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import DeviceError
-from hardware.driver import READINGS
-
 if TYPE_CHECKING:
     from controllers.guardian.client import GuardianClient
     from core.quality import Reading
@@ -149,6 +146,8 @@ async def _devices(guardian: GuardianClient) -> int:
 
 async def _readings(guardian: GuardianClient, device: str) -> int:
     """A table of everything a device measures, or all devices do."""
+    from hardware.driver import READINGS
+
     names = [one["id"] for one in await guardian.devices()] if device == "all" else [device]
     for name in names:
         found = await guardian.measure(name)
@@ -182,6 +181,7 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
 async def _hold(socket: Path, ttl_s: float, args: argparse.Namespace) -> int:
     """Hold a control as a person, renew the lease, show what is measured; give it back at the end, however it ends."""
     from controllers.guardian.client import GuardianClient
+    from core import DeviceError
 
     async with GuardianClient(socket, f"command line, {args.who}") as guardian:
         loop = asyncio.get_running_loop()
