@@ -19,7 +19,7 @@ import pytest
 import peerwatt
 from tests.docs.pages import FENCE, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign  # seven minutes: a guardian with its real timer, and a market in real time
 
 PAGE = ROOT / "docs" / "bench.md"
 EXAMPLES = ROOT / "examples" / "bench"
@@ -212,7 +212,7 @@ def test_the_killed_guardians_inverter_falls_to_its_safe_value(bench: tuple[Path
 def test_the_stop_latches_and_a_person_clears_it(bench: tuple[Path, list[Done]]) -> None:
     _, done = bench
     step = of_step(done, 6)
-    assert "1 of 1 devices are safe" in step
+    assert "1 of 1 devices: safe values written and read back" in step
     assert step.count("inverter-1: lockout") == 1
     assert step.rstrip().endswith("inverter-1: armed")
 
@@ -226,7 +226,7 @@ def test_what_the_device_measured_is_what_the_home_trades(bench: tuple[Path, lis
     assert device["within_bound"], device
     rows = run.table("buildings")
     home = rows[rows.building == "home-1"]
-    assert home.charge_wh.sum() == round(device["measured_kwh"] * 1000) > 100, "metered, not planned"
+    assert home.charge_wh.sum() == round(device["measured_kwh"] * 1000) > 60, "metered, not planned"
     assert (home.export_wh == home.pv_wh - home.charge_wh - home.load_wh).all()
     assert home.sold_wh.sum() > 0
     assert "(market)" in of_step(done, 7)

@@ -44,7 +44,7 @@ def test_paced_with_a_battery_behind_modbus_gives_the_same_bytes(tmp_path: Path)
     assert_same_books(virtual, paced)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_day_a_thousand_times_faster_than_the_wall_clock(tmp_path: Path) -> None:
     virtual = peerwatt.run("street5", tmp_path / "virtual", overrides=EMULATED, report=False)
     paced = peerwatt.run("street5", tmp_path / "paced", overrides=EMULATED, report=False, speed=1_000)
