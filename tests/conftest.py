@@ -1,11 +1,13 @@
-"""Shared by all tests: an event loop on virtual time, and no colour or width surprises in captured terminal output."""
+"""Shared by all tests: an event loop on virtual time, no colour or width surprises in captured terminal output, and no
+rule that one test module registers for another to find."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
 import shutil
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -63,3 +65,19 @@ def run_on_virtual_time() -> Callable[[Coroutine[Any, Any, Any]], Any]:
 def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_rules_stay_here() -> Iterator[None]:
+    """Whatever rule or strategy a module's tests register is gone with it: others list what is shipped."""
+    before = {name: dict(table) for name, table in _registered().items()}
+    yield
+    for name, table in _registered().items():
+        for key, cls in list(table.items()):
+            if key not in before.get(name, {}) and not cls.__module__.startswith("market."):
+                del table[key]
+
+
+def _registered() -> dict[str, dict[str, type]]:
+    registry = sys.modules.get("market.registry")
+    return {} if registry is None else {"rules": registry._rules, "strategies": registry._strategies}

@@ -40,7 +40,7 @@ METERS: list[Variant] = [
 ]
 
 
-@pytest.mark.parametrize("equal", [False, True], ids=["any", "all alike"])
+@pytest.mark.parametrize("equal", [False, pytest.param(True, marks=pytest.mark.campaign)], ids=["any", "all alike"])
 @pytest.mark.parametrize("variant", BIDS, ids=label)
 def test_a_million_orders(variant: Variant, equal: bool) -> None:
     """Fills within orders, bought equals sold, budget and gains as declared; also where all are alike."""

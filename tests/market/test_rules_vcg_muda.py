@@ -333,7 +333,7 @@ def test_muda_is_truthful_on_some_books() -> None:
     assert_truthful(gains(range(8), muda_clearings), 1000)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_muda_is_truthful_on_hundreds_of_books() -> None:
     assert_truthful(gains(range(64, 464), muda_clearings), 50_000)
 

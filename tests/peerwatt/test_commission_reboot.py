@@ -47,7 +47,7 @@ async def emulator() -> AsyncIterator[tuple[str, str]]:
         await process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 async def test_an_order_that_outlives_a_loss_of_power_is_found_with_answers_from_a_file(tmp_path: Path) -> None:
     async with emulator() as (address, control):
         # the control answers at the very moment at which its address is printed

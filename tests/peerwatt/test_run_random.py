@@ -150,7 +150,7 @@ def test_a_random_district_runs_and_its_books_are_sound(
     assert_sound(peerwatt.run(scenario, tmp_path_factory.mktemp("random") / "run"))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @settings(max_examples=200, **COMMON)
 @given(scenario=districts())
 def test_two_hundred_random_districts(scenario: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:

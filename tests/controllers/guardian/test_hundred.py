@@ -96,6 +96,7 @@ async def commission(folder: Path) -> None:
 
 
 @needs_mbpoll
+@pytest.mark.campaign
 async def test_r23_r26_a_hundred_devices_one_of_them_mute(fleet: Bench) -> None:
     loop = asyncio.get_running_loop()
     at = await model_at(server(0), 704)

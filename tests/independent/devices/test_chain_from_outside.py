@@ -152,6 +152,7 @@ def test_stopped_for_a_while_it_does_not_go_on_with_an_old_order(table: Bench, g
     assert table.is_safe(table.power.looks[-1])
 
 
+@pytest.mark.campaign
 def test_a_real_timer_of_20_s(table: Bench, commissioned: Path, tmp_path: Path) -> None:
     guardian = Guardian(tmp_path / "site", table.address, commissioned, timer_s=20, cycle_s=1.0)
     guardian.start()

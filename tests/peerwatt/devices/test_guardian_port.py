@@ -71,6 +71,7 @@ async def test_a_lease_of_the_market_is_renewed_and_ends(site: Bench, monkeypatc
         await asyncio.to_thread(manager.__exit__, None, None, None)  # type: ignore[attr-defined]
 
 
+@pytest.mark.campaign  # a minute of real time
 async def test_a_run_measures_a_device_of_the_guardian(site: Bench, tmp_path: Path) -> None:
     """One slot in real time: what the battery did, times its scale, stands in the run's tables."""
     async with site.guardian() as running, running.client() as local:
