@@ -9,19 +9,26 @@ from pathlib import Path
 from benchmarks import (
     audit,
     battery_plans,
+    building_plans,
     continuous,
     emulators,
     engine,
+    forecasts,
     http_api,
     lindistflow,
     market,
     modbus,
+    phases,
+    planning_gaps,
+    planning_year,
     rows,
     stream,
+    volt_var,
 )
 
 ROWS = rows.ROWS + market.ROWS + continuous.ROWS + audit.ROWS + lindistflow.ROWS
 ROWS += engine.ROWS + http_api.ROWS + stream.ROWS + modbus.ROWS + emulators.ROWS + battery_plans.ROWS
+ROWS += building_plans.ROWS + forecasts.ROWS + planning_year.ROWS + planning_gaps.ROWS + volt_var.ROWS + phases.ROWS
 
 
 def main(words: list[str]) -> int:

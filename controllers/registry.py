@@ -17,9 +17,12 @@ from core import ScenarioError
 if TYPE_CHECKING:
     from grid.assets.battery import BatteryColumns, BatteryState
     from grid.assets.ev import EvColumns, EvSessionTable, EvState
+    from grid.assets.heat import HeatColumns, HeatConditions
 
 Int = NDArray[np.int64]
+Float = NDArray[np.float64]
 Scope = Literal["building", "community"]
+Drives = Literal["battery", "ev", "heat_pump"]
 
 BatteryController = Callable[["BatteryColumns", "BatteryState", Forecast], Int]
 """Columns, state, forecast -> requests [Wh] at the AC terminals, int64 (S, K), positive charges."""
@@ -27,16 +30,25 @@ BatteryController = Callable[["BatteryColumns", "BatteryState", Forecast], Int]
 EvController = Callable[["EvColumns", "EvSessionTable", "EvState", Forecast], Int]
 """Columns, stays, state, forecast -> requests [Wh] at the chargers, int64 (S, K)."""
 
+HeatController = Callable[["HeatColumns", "HeatConditions", Float, int], Int]
+"""Columns, conditions, indoor temperatures (H,) [degC], number of slots S -> requests of electricity [Wh], (S, H).
+
+The conditions reach ``controllers.thermostat.AHEAD_H`` hours behind the S slots, as far as the run goes.
+"""
+
+PLANNED = "planned"
+"""Stands for the controller of an asset that a planner of whole buildings steers (`controllers.planners`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A registered controller: what it drives, whose balance it serves, and where it is (imported on first use)."""
 
     name: str
-    drives: Literal["battery", "ev"]
+    drives: Drives
     scope: Scope
     about: str
-    plan: BatteryController | EvController | str
+    plan: BatteryController | EvController | HeatController | str
 
 
 _REGISTRY: dict[str, _Entry] = {
@@ -58,6 +70,14 @@ _REGISTRY: dict[str, _Entry] = {
         ),
         _Entry("idle", "battery", "building", "neither charges nor discharges", "controllers.idle"),
         _Entry("charge_on_arrival", "ev", "building", "full power from arrival until full", "controllers.arrival"),
+        _Entry("thermostat", "heat_pump", "building", "holds the lower comfort limit", "controllers.thermostat"),
+        _Entry(
+            "thermostat_early",
+            "heat_pump",
+            "building",
+            "holds the lower comfort limit, and is warm in time when it rises",
+            "controllers.thermostat",
+        ),
     )
 }
 
@@ -82,9 +102,12 @@ def ev_controller(name: str, *, about: str = "") -> Callable[[_Function], _Funct
     return _register(name, "ev", "building", about)
 
 
-def _register(
-    name: str, drives: Literal["battery", "ev"], scope: Scope, about: str
-) -> Callable[[_Function], _Function]:
+def heat_controller(name: str, *, about: str = "") -> Callable[[_Function], _Function]:
+    """Register a function as controller ``name`` of heat pumps that heat buildings; ValueError if it is taken."""
+    return _register(name, "heat_pump", "building", about)
+
+
+def _register(name: str, drives: Drives, scope: Scope, about: str) -> Callable[[_Function], _Function]:
     def take(function: _Function) -> _Function:
         if name in _REGISTRY:
             raise ValueError(f"there is a controller {name!r} already")
@@ -95,7 +118,7 @@ def _register(
 
 
 def controllers() -> dict[str, dict[str, str]]:
-    """Every registered controller by name: what it ``drives`` (battery, ev), its ``scope``, and ``about`` it."""
+    """Every registered controller by name: what it ``drives`` (battery, ev ...), its ``scope``, ``about`` it."""
     return {e.name: {"drives": e.drives, "scope": e.scope, "about": e.about} for e in _REGISTRY.values()}
 
 
@@ -134,8 +157,16 @@ def plan_batteries(name: str, columns: BatteryColumns, state: BatteryState, fore
     return _checked(entry, request, (forecast.n_slots, len(columns)))
 
 
-def plan_battery_fleet(names: Sequence[str], columns: BatteryColumns, state: BatteryState, forecast: Forecast) -> Int:
+def plan_battery_fleet(
+    names: Sequence[str],
+    columns: BatteryColumns,
+    state: BatteryState,
+    forecast: Forecast,
+    planned_wh: Int | None = None,
+) -> Int:
     """Requests for a fleet in which battery k is driven by ``names[k]`` [Wh], int64 (S, K).
+
+    Those called `PLANNED` take their columns of ``planned_wh`` (S, K), before all others.
 
     Controllers of scope ``building`` plan first, those of scope ``community`` on what the buildings have left; within
     a scope in the order in which the fleet names them first, each on what the ones before have left.
@@ -149,11 +180,14 @@ def plan_battery_fleet(names: Sequence[str], columns: BatteryColumns, state: Bat
     from grid.assets.quantise import sum_by_building
 
     request = np.zeros((forecast.n_slots, len(columns)), np.int64)
-    order = sorted(dict.fromkeys(names), key=lambda n: _find(n, "battery").scope)  # "building" before "community"
+    scopes = {name: "" if name == PLANNED else _find(name, "battery").scope for name in names}
+    order = sorted(scopes, key=lambda name: scopes[name])  # "building" before "community"
     for place, name in enumerate(order):
         rows = np.flatnonzero([n == name for n in names])
         part, part_state = columns.take(rows), state.take(rows)
-        request[:, rows] = plan_batteries(name, part, part_state, forecast)
+        request[:, rows] = (
+            plan_batteries(name, part, part_state, forecast) if name != PLANNED else _given(planned_wh)[:, rows]
+        )
         if place + 1 < len(order):
             flows, _ = step_batteries(part, part_state, np.ascontiguousarray(request[:, rows]))
             used = sum_by_building(flows.net_wh, part.building, forecast.surplus_wh.shape[1])
@@ -174,10 +208,23 @@ def plan_evs(name: str, columns: EvColumns, sessions: EvSessionTable, state: EvS
     return _checked(entry, request, (forecast.n_slots, len(columns)))
 
 
+def _given(planned_wh: Int | None) -> Int:
+    if planned_wh is None:
+        raise ValueError(f"controller {PLANNED!r} needs planned_wh")
+    return planned_wh
+
+
 def plan_ev_fleet(
-    names: Sequence[str], columns: EvColumns, sessions: EvSessionTable, state: EvState, forecast: Forecast
+    names: Sequence[str],
+    columns: EvColumns,
+    sessions: EvSessionTable,
+    state: EvState,
+    forecast: Forecast,
+    planned_wh: Int | None = None,
 ) -> Int:
     """Requests for a fleet in which car k is driven by ``names[k]`` [Wh], int64 (S, K).
+
+    Those called `PLANNED` take their columns of ``planned_wh`` (S, K).
 
     Raises
     ------
@@ -187,6 +234,38 @@ def plan_ev_fleet(
     request = np.zeros((forecast.n_slots, len(columns)), np.int64)
     for name in dict.fromkeys(names):
         rows = np.flatnonzero([n == name for n in names])
+        if name == PLANNED:
+            request[:, rows] = _given(planned_wh)[:, rows]
+            continue
         stays = sessions.take(rows)
         request[:, rows] = plan_evs(name, columns.take(rows), stays, state.take(rows, sessions, stays), forecast)
+    return request
+
+
+def plan_heat_fleet(
+    names: Sequence[str],
+    columns: HeatColumns,
+    conditions: HeatConditions,
+    indoor_c: Float,
+    n_slots: int,
+    planned_wh: Int | None = None,
+) -> Int:
+    """Requests for heat pumps of which pump h is driven by ``names[h]`` [Wh], int64 (n_slots, H).
+
+    Those called `PLANNED` take their columns of ``planned_wh`` (n_slots, H).
+
+    Raises
+    ------
+    ScenarioError
+        If a name is no controller of heat pumps.
+    """
+    request = np.zeros((n_slots, len(columns)), np.int64)
+    for name in dict.fromkeys(names):
+        rows = np.flatnonzero([n == name for n in names])
+        if name == PLANNED:
+            request[:, rows] = _given(planned_wh)[:, rows]
+            continue
+        entry = _find(name, "heat_pump")
+        part = _plan_of(entry)(columns.take(rows), conditions.take(rows), indoor_c[rows], n_slots)
+        request[:, rows] = _checked(entry, part, (n_slots, len(rows)))
     return request

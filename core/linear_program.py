@@ -1,4 +1,4 @@
-"""Linear programs over columns: the one place that talks to the solver (HiGHS; Huangfu & Hall 2018).
+"""Linear programs over columns: with `linear_solver` all that talks to the solver (HiGHS; Huangfu & Hall 2018).
 
 A program is kept between solves, so that a change of prices or limits starts from the last basis.
 Source: Q. Huangfu & J. A. J. Hall (2018), Math. Program. Comput. 10, 119-142, doi:10.1007/s12532-017-0130-5.

@@ -345,8 +345,10 @@ class Network:
         if p_kw is None and q_kvar is not None:
             raise GridError("q_kvar was given without p_kw", remedy="give both, or neither")
         if p_kw is not None and _as_floats(p_kw, "p_kw").ndim == 3:
-            if engine != "batch":
-                raise GridError("the pandapower engine is balanced only", remedy="choose batch for power per phase")
+            if engine == "pandapower":
+                from grid.pandapower_three_phase import solve_pandapower_3ph
+
+                return solve_pandapower_3ph(self, p_kw, q_kvar, first_slot=first_slot)
             from grid.three_phase import three_phase_flow
 
             return three_phase_flow(self, p_kw, q_kvar, threads=threads, first_slot=first_slot)

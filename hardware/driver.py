@@ -134,6 +134,12 @@ CONTROLS: Mapping[str, str] = {
     "connect": "1 connects to the grid, 0 disconnects",
     "charge_current_a": "highest current per phase of a car charger [A, >= 0]",
     "shed": "1 sheds a load, 0 lets it run",
+    "closed": "1 closes a switch, 0 opens it, 2 leaves it as it is",
+    "load_on": "1 switches a block of load on, 0 sheds it, 2 leaves it as it is",
+    "source_mode": "0 halts a source, 1 lets it follow a voltage, 2 lets it form one, 3 starts it",
+    "reference_hz": "frequency of a forming source without load [Hz]",
+    "reference_v": "voltage to neutral of a forming source without load [V]",
+    "droop": "fall of a forming source's frequency at its rating, share of nominal",
 }
 """Names of controls, with unit and sign."""
 

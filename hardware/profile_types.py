@@ -72,8 +72,11 @@ UNITS: Mapping[str, tuple[str, float]] = {
 }
 """Units that a device may count in: the quantity, and how many of its standard units one is."""
 
-_PLAIN = {"state", "connected", "alarms", "limit_enabled", "power_enabled", "vehicle", "shed", "heartbeat", "connect"}
-_RATIOS = {"pf", "soc"}
+_PLAIN = {
+    "state", "connected", "alarms", "limit_enabled", "power_enabled", "vehicle", "shed", "heartbeat", "connect",
+    "closed", "load_on", "source_mode",
+}  # fmt: skip
+_RATIOS = {"pf", "soc", "droop"}
 _ENDS = {"w": "W", "va": "VA", "var": "var", "hz": "Hz", "v": "V", "a": "A", "wh": "Wh", "c": "degC", "s": "s"}
 
 

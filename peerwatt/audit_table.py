@@ -216,8 +216,11 @@ def _worst(kind: str, worst: Mapping[str, Any] | None) -> str:
     """The worst violation in words: ``, at worst 0.893 p.u. at Bus R11 in slot 70``."""
     if worst is None:
         return ""
-    value = f"{worst['value']:.3f} p.u." if "voltage" in kind else f"{worst['value']:.0%} of the rating"
-    what = "bus" if "voltage" in kind else kind.partition("_")[0]
+    if kind == "unbalance":
+        value = f"{worst['value']:.2%}"
+    else:
+        value = f"{worst['value']:.3f} p.u." if "voltage" in kind else f"{worst['value']:.0%} of the rating"
+    what = "bus" if "voltage" in kind or kind == "unbalance" else kind.partition("_")[0]
     element = str(worst["element"])
     place = element if element.lower().startswith(what) else f"{what} {element}"
     return f", at worst {value} at {place} in slot {worst['slot']}"

@@ -22,6 +22,8 @@ from peerwatt.emulate_command import add_emulate
 from peerwatt.guardian_command import add_guardian
 from peerwatt.join_command import add_join
 from peerwatt.journal_command import add_journal
+from peerwatt.live_command import add_live
+from peerwatt.microgrid_command import add_microgrid
 from peerwatt.mqtt_command import add_mqtt
 from peerwatt.probe_command import add_probe
 from peerwatt.serve_command import add_serve
@@ -42,8 +44,8 @@ PIPE_CLOSED = 141
 _PIPE_COLUMNS = 120
 _POWER_FLOWS = ("batch", "pandapower", "none")
 _ADDERS = (
-    add_audit, add_bench, add_serve, add_join, add_journal, add_mqtt, add_doctor, add_emulate, add_guardian, add_probe,
-    add_commission,
+    add_audit, add_bench, add_serve, add_live, add_join, add_journal, add_mqtt, add_doctor, add_emulate, add_guardian,
+    add_probe, add_commission, add_microgrid,
 )  # fmt: skip
 
 
@@ -104,6 +106,9 @@ def _add_compare(commands: _Commands) -> None:
     )
     compare.add_argument("targets", nargs="+", metavar="SCENARIO|RUN", help="one scenario, or two or more run folders")
     compare.add_argument("--rules", type=names, metavar="A,B,...", help="rules to compare; needs one scenario")
+    compare.add_argument(
+        "--controllers", type=names, metavar="A,B,...", help="controllers to compare, the plainest first; one scenario"
+    )
     compare.add_argument("--seeds", type=positive_int, metavar="N", help="repeat under N seeds; figures get intervals")
     _add_run_options(compare)
 
@@ -279,6 +284,8 @@ def _run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from core import ScenarioError
 
+    if args.controllers is not None:
+        return _compare_controllers(args)
     if args.rules is None and args.seeds is not None:
         raise ScenarioError("--seeds repeats a comparison of rules", remedy="add --rules A,B,...")
     if args.rules is None and len(args.targets) < 2:
@@ -311,6 +318,35 @@ def _compare(args: argparse.Namespace) -> int:
         console.print(f"- {sentence}", markup=False)
     if comparison.page is not None:
         console.print(f"comparison: {comparison.page}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _compare_controllers(args: argparse.Namespace) -> int:
+    from core import ScenarioError
+
+    if len(args.targets) > 1 or args.seeds is not None:
+        raise ScenarioError("--controllers compares one scenario", remedy="name one scenario, and leave --seeds out")
+    from peerwatt.controller_study import compare_controllers, study_tables
+
+    console = _console(args)
+    with _progress_bar(console, "compare") as progress:
+        study = compare_controllers(
+            args.targets[0],
+            _out_folder(args),
+            args.controllers,
+            rules=args.rules,
+            overrides=overrides(args),
+            threads=args.threads,
+            power_flow=args.power_flow,
+            overwrite=args.overwrite,
+            report=not args.no_report,
+            progress=progress,
+        )
+    for table in study_tables(study):
+        console.print(table)
+    for sentence in study.sentences:
+        console.print(f"- {sentence}", markup=False)
+    console.print(f"controllers: {study.figures}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -10,19 +10,24 @@ the next one, and results do not depend on how slots are cut into windows.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from controllers import Forecast as Outlook
-from controllers import plan_battery_fleet, plan_ev_fleet
+from controllers import plan_battery_fleet, plan_ev_fleet, plan_heat_fleet
+from controllers.thermostat import AHEAD_H
 from grid.assets.battery import step_batteries
 from grid.assets.ev import step_evs
+from grid.assets.heat import step_heat
 from grid.assets.pv import curtailed_wh
 from grid.assets.quantise import sum_by_building
 from market.certificates import TracedOrigins
 from market.session import Event, Session
 from market.settlement.metering import metered
-from peerwatt.clearing import clear_contracts
+from peerwatt.clearing import clear_contracts, no_contracts
+from peerwatt.envelopes import envelope_columns, export_limit_wh, within_envelopes
+from peerwatt.grid_support import support_columns, support_grid
 from peerwatt.market_step import make_book, settle_window
 from peerwatt.market_wires import on_the_wires
 from peerwatt.messages import (
@@ -30,8 +35,10 @@ from peerwatt.messages import (
     Cleared,
     Closed,
     Delivered,
+    Float,
     Flows,
     Forecast,
+    Int,
     Meters,
     NetworkState,
     Observation,
@@ -41,11 +48,25 @@ from peerwatt.messages import (
     Settled,
     Window,
     concat_slots,
+    without_voltage,
 )
+from peerwatt.microgrid.islanding import Islanding
+from peerwatt.microgrid.setting_up import islanding_of
 from peerwatt.origin import trace_origin
 from peerwatt.own_terms import agree, kept_back, takes_part
+from peerwatt.planning import (
+    Orders,
+    Standing,
+    asked_of_batteries,
+    held_back_wh,
+    noted,
+    orders_for,
+    pieces,
+    stored_worth_u,
+)
 from peerwatt.plants import Plant
 from peerwatt.prices import window_prices
+from peerwatt.replanning import replanned
 from peerwatt.results.record import WindowRecord
 from peerwatt.stages import clear_ahead
 from peerwatt.system import System
@@ -60,8 +81,10 @@ class SlotCycle:
         self.plant = plant
         self.loss_remainder_wh = np.zeros(1)
         self.origin = system.origins.initial()
+        self.standing = Standing.none(system)
         self._block: list[Delivered] = []
         self._sessions: list[Session] = []  # of the windows in the block; a window's slots open and close together
+        self.islanding = islanding_of(system)
 
     def open(self, window: Window) -> tuple[Bids, Cleared]:
         """From the gate to the start of delivery: observe, plan, serve standing contracts, bid, clear, dispatch."""
@@ -70,25 +93,44 @@ class SlotCycle:
         seen = self.plant.observe()
         prices = window_prices(system, window)
         session, _ = Session(slot=window.first).on(Event.CLOSE_GATE)
-        intent = plan(system, seen, forecast, prices, window)
+        intent, self.standing = plan(system, seen, forecast, prices, window, self.standing)
+        if self.islanding is not None and self.islanding.concerns(window):
+            return self._open_in_outage(self.islanding, intent, forecast, seen, window)
         agreed_wh, net_wh = agree(system, intent.net_wh, window)
         ahead = clear_ahead(system, window)
         bids = bid(system, replace(intent, net_wh=net_wh - ahead.position_wh), prices, window)
         bids = replace(bids, book=on_the_wires(system, bids.book, system.market.rule, intent.net_wh))
-        cleared = replace(ahead.joined_by(clear(system, bids, prices, window)), agreed_wh=agreed_wh)
+        cleared = replace(ahead.joined_by(clear(system, bids, prices, window)), agreed_wh=agreed_wh, kept=intent.kept)
         session, _ = session.on(Event.CLEAR)
         self._sessions.append(session)
         self.plant.apply(dispatch(intent, cleared), window)
         return bids, cleared
+
+    def _open_in_outage(
+        self, islanding: Islanding, intent: Plan, forecast: Forecast, seen: Observation, window: Window
+    ) -> tuple[Bids, Cleared]:
+        """A slot that an outage touches: the market is frozen, the island says what of the plan can be."""
+        system = self.system
+        self._sessions.append(Session(slot=window.first).on(Event.CLOSE_GATE)[0].on(Event.CLEAR)[0])
+        points = islanding.dispatch(intent, forecast, seen, self.loss_remainder_wh, window)
+        self.plant.apply(points, window)
+        active = takes_part(system, window)
+        nothing = np.zeros_like(intent.net_wh)
+        book = make_book(system, nothing, np.zeros_like(active), window_prices(system, window), window)
+        agreed = np.zeros((window.n, len(system.own.standing)), np.int64)
+        cleared = replace(no_contracts(window.n, system.n_buildings), agreed_wh=agreed, kept=intent.kept)
+        return Bids(book, active), cleared
 
     def close(self, window: Window, opened: tuple[Bids, Cleared]) -> Closed | None:
         """After delivery: physics, meter, settle, trace origin, record.
 
         Returns None while the slots of a coarser metering interval are still incomplete.
         """
-        system = self.system
-        flows = self.plant.measure(window)
+        system = self.system if self.islanding is None else self.islanding.system_of(window)
+        flows = support_grid(system, self.plant.measure(window), window)
         state, self.loss_remainder_wh = physics(system, flows, self.loss_remainder_wh, window)
+        if self.islanding is not None and self.islanding.dark(window):
+            state = without_voltage(state)
         bids, cleared = opened
         self._block.append(Delivered(window, bids.active, cleared, flows, state))
         if (window.first + window.n) % system.metering.block_slots:
@@ -96,6 +138,8 @@ class SlotCycle:
         block = concat_slots(self._block)
         self._block = []
         prices = window_prices(system, block.window)
+        if self.islanding is not None:
+            prices = self.islanding.prices_of(prices, block.window)
         meters = meter(system, block.flows, block.window)
         settled = settle(system, block, meters, prices)
         traced, self.origin = trace_origin(system, block, meters, settled, self.origin)
@@ -107,34 +151,92 @@ class SlotCycle:
     @property
     def between_blocks(self) -> bool:
         """Whether every delivered slot is settled, so that a checkpoint can be taken."""
-        return not self._block
+        return not self._block and (self.islanding is None or self.islanding.at_rest)
 
 
-def plan(system: System, seen: Observation, forecast: Forecast, prices: Prices, window: Window) -> Plan:
+def plan(
+    system: System, seen: Observation, forecast: Forecast, prices: Prices, window: Window, standing: Standing
+) -> tuple[Plan, Standing]:
+    """What everything steered shall do, and the position to trade that follows; with the plans that stand at the end.
+
+    The window is cut where plans of whole buildings are made and where residents take over (`peerwatt.planning`).
+    """
+    parts: list[Plan] = []
+    left = pieces(system.planning, window)
+    while left:
+        piece = left.pop(0)
+        standing = replanned(system, seen, standing, piece.first)
+        if piece.n > 1 and standing.silent.any():  # asked again at the next slot
+            left.insert(0, Window(piece.first + 1, piece.n - 1))
+            piece = Window(piece.first, 1)
+        orders = orders_for(system, standing, piece)
+        cut = slice(piece.first - window.first, piece.first - window.first + piece.n)
+        steer = partial(_steer, system, forecast, prices, window, standing)
+        if system.envelopes is None:
+            intent, seen = steer(seen, piece)
+        else:
+            intent, seen = within_envelopes(system, steer, seen, forecast.part(cut), piece)
+        standing = noted(standing, orders, intent.battery_wh)
+        parts.append(intent)
+    return concat_slots(parts), standing
+
+
+def _steer(
+    system: System, forecast: Forecast, prices: Prices, window: Window, standing: Standing, seen: Observation,
+    part: Window,
+) -> tuple[Plan, Observation]:  # fmt: skip
+    """`control` of a part of the window."""
+    cut = slice(part.first - window.first, part.first - window.first + part.n)
+    return control(system, seen, forecast.part(cut), prices.part(cut), part, orders_for(system, standing, part))
+
+
+def control(
+    system: System, seen: Observation, forecast: Forecast, prices: Prices, window: Window, orders: Orders
+) -> tuple[Plan, Observation]:
     """Controllers turn the forecast into requests; the position to trade follows from what of them is possible.
 
-    Cars come first; home batteries then see their own building's surplus, community batteries what is left of all.
+    Rooms and cars come first; home batteries then see their own building's surplus, community batteries what is left
+    of all. Returns the plan and the state to which it leads.
     """
     n = system.n_buildings
     cars, stores = system.chargers, system.storage
-    surplus = forecast.pv_wh - forecast.load_wh - forecast.heat_pump_wh
-    limit_wh = system.export_limit_wh
+    heat_wh, indoor_c = heat(system, seen.indoor_c, window, orders)
+    drawn = forecast.load_wh + forecast.heat_pump_wh + sum_by_building(heat_wh, system.heating.columns.building, n)
+    surplus = forecast.pv_wh - drawn
+    limit_wh = export_limit_wh(system, window, forecast)
     ahead = Outlook(window.first, system.grid.length_s, surplus, prices.retail_u, prices.feed_in_u, limit_wh)
-    ev_request = plan_ev_fleet(cars.controller, cars.columns, cars.sessions, seen.ev, ahead)
-    ev, _ = step_evs(cars.columns, cars.sessions, seen.ev, window.first, ev_request)
-    ahead = replace(ahead, surplus_wh=surplus - sum_by_building(ev.charge_wh, cars.columns.building, n))
-    battery_request = plan_battery_fleet(stores.controller, stores.columns, seen.battery, ahead)
+    ev_request = plan_ev_fleet(orders.car, cars.columns, cars.sessions, seen.ev, ahead, orders.car_wh)
+    ev, cars_then = step_evs(cars.columns, cars.sessions, seen.ev, window.first, ev_request)
+    ahead = replace(ahead, surplus_wh=surplus - sum_by_building(ev.net_wh, cars.columns.building, n))
+    planned_wh = asked_of_batteries(system, seen.battery, orders, ahead.surplus_wh)
+    battery_request = plan_battery_fleet(orders.battery, stores.columns, seen.battery, ahead, planned_wh)
     battery_request = kept_back(system, seen.battery, battery_request, ahead.surplus_wh)
-    battery, _ = step_batteries(stores.columns, seen.battery, battery_request)
+    battery, batteries_then = step_batteries(stores.columns, seen.battery, battery_request)
     net = sum_by_building(battery.net_wh, stores.columns.building, n) - ahead.surplus_wh
     curtail_wh = curtailed_wh(forecast.pv_wh, net + forecast.pv_wh, limit_wh)
-    return Plan(ev.charge_wh, battery.net_wh, curtail_wh, net + curtail_wh)
+    curtail_wh = np.maximum(curtail_wh, held_back_wh(orders, prices, net, forecast.pv_wh))
+    worth_u = stored_worth_u(system, orders)
+    intent = Plan(ev.net_wh, battery.net_wh, heat_wh, curtail_wh, net + curtail_wh, worth_u)
+    return intent, Observation(batteries_then, cars_then, indoor_c)
+
+
+def heat(system: System, indoor_c: Float, window: Window, orders: Orders) -> tuple[Int, Float]:
+    """What the controllers of heat pumps want, as far as it is possible: electricity (S, H) [Wh]; indoors then (H,)."""
+    heating = system.heating
+    if not len(heating):
+        return np.zeros((window.n, 0), np.int64), indoor_c
+    seen = min(window.n + round(AHEAD_H / system.grid.hours), system.grid.n - window.first)
+    conditions = heating.conditions(system.profiles, system.grid, system.zone, window.first, seen)
+    request = plan_heat_fleet(orders.heat, heating.columns, conditions, indoor_c, window.n, orders.heat_wh)
+    flows, then_c = step_heat(heating.columns, conditions.first(window.n), indoor_c, request)
+    return flows.heat_wh, then_c
 
 
 def bid(system: System, intent: Plan, prices: Prices, window: Window) -> Bids:
     """Strategies price the planned position; those outside the market, or opted out of it, bid nothing."""
     active = takes_part(system, window)
-    return Bids(make_book(system, intent.net_wh, active, prices, window, system.market.rounds), active)
+    book = make_book(system, intent.net_wh, active, prices, window, system.market.rounds, intent.worth_u)
+    return Bids(book, active)
 
 
 def clear(system: System, bids: Bids, prices: Prices, window: Window) -> Cleared:
@@ -143,8 +245,8 @@ def clear(system: System, bids: Bids, prices: Prices, window: Window) -> Cleared
 
 
 def dispatch(intent: Plan, cleared: Cleared) -> SetPoints:
-    """What the devices are told. A trade obliges to pay, not to move a battery: the plan stands."""
-    return SetPoints(intent.ev_wh, intent.battery_wh, intent.curtail_wh)
+    """What the devices are told. A trade obliges to pay, not to move a battery: the plan, and its limits, stand."""
+    return SetPoints(intent.ev_wh, intent.battery_wh, intent.heat_wh, intent.curtail_wh)
 
 
 def physics(system: System, flows: Flows, remainder_wh: np.ndarray, window: Window) -> tuple[NetworkState, np.ndarray]:
@@ -189,7 +291,7 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled, t
         pv_wh=flows.pv_wh,
         curtailed_wh=flows.curtailed_wh,
         charge_wh=flows.charge_wh,
-        discharge_wh=flows.discharge_wh,
+        discharge_wh=flows.discharge_wh if flows.fed_wh is None else flows.discharge_wh + flows.fed_wh,
         soc_wh=flows.stored_wh,
         import_wh=meters.import_wh,
         export_wh=meters.export_wh,
@@ -209,8 +311,16 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled, t
         branch_p_kw=state.branch_p_kw,
         losses_kw=state.losses_kw,
         slack_p_kw=state.slack_p_kw,
+        v_phase_pu=state.v_phase_pu,
+        unbalance=state.unbalance,
+        phase_loading=state.phase_loading,
+        neutral_loading=state.neutral_loading,
+        slack_phase_p_kw=state.slack_phase_p_kw,
         carbon_kg_per_kwh=carbon,
         undelivered_wh=flows.undelivered_wh,
+        heat=warmth(system, flows, block.window),
+        **support_columns(system, flows),
+        **envelope_columns(system, block),
         origin_wh=traced.consumed_wh,
         origin_ways_wh=traced.ways_wh,
         certificates_wh=traced.account_wh,
@@ -222,3 +332,12 @@ def record(system: System, block: Delivered, meters: Meters, settled: Settled, t
         contract_bought_wh=contracts.bought_wh if system.static.gross else None,
         contract_sold_wh=contracts.sold_wh if system.static.gross else None,
     )
+
+
+def warmth(system: System, flows: Flows, window: Window) -> Float | None:
+    """Columns of the table ``heat`` (S, H, 6); None where no building is heated."""
+    if flows.heat_wh is None or flows.indoor_c is None:
+        return None
+    met = system.heating.conditions(system.profiles, system.grid, system.zone, window.first, window.n)
+    heat_wh = flows.heat_wh.astype(np.float64)
+    return np.stack((heat_wh, met.cop, met.outdoor_c, flows.indoor_c, met.low_c, met.high_c), axis=2)

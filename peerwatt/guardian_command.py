@@ -53,15 +53,15 @@ def add_guardian(commands: Any, add_command: Callable[..., argparse.ArgumentPars
     guardian.add_argument(
         "--for", dest="seconds", type=float, default=60.0, metavar="S", help="for hold: how long [s] (default: 60)"
     )
-    guardian.add_argument("--who", default=_user(), metavar="NAME", help="the person who answers for it")
+    guardian.add_argument("--who", default=user_name(), metavar="NAME", help="the person who answers for it")
     guardian.set_defaults(usage=guardian.error)
     stop = add_command(commands, "stop", "Stop every device of a site, at once; latched until cleared.", _stop)
     stop.add_argument("site", type=Path, metavar="SITE.yaml|SOCKET", help="the site's settings, or its stop.sock")
     stop.add_argument("--reason", default="peerwatt stop", metavar="TEXT", help="why, for the journal")
-    stop.add_argument("--who", default=_user(), metavar="NAME", help="who stops")
+    stop.add_argument("--who", default=user_name(), metavar="NAME", help="who stops")
 
 
-def _user() -> str:
+def user_name() -> str:
     """The system's name of who runs this; users without one are a number."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

@@ -23,9 +23,11 @@ from market.settlement import (
     settle_sharing,
 )
 from market.settlement.suppliers import BestOffers, best_offers, by_supplier
+from market.strategies.base import StoredWorth
 from peerwatt.clearing import MILLI, contracts_of_pairs, no_contracts, pool_trades, shifted
 from peerwatt.messages import Bool, Cleared, Delivered, Int, Meters, Prices, Settled, Window
 from peerwatt.own_terms import bounded_prices, merged, settle_agreed
+from peerwatt.planning import UNKNOWN_U
 from peerwatt.system import System
 
 if TYPE_CHECKING:
@@ -35,10 +37,24 @@ if TYPE_CHECKING:
 NO_MARKET = "no_market"
 
 
-def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window: Window, rounds: int = 1) -> BookBatch:
-    """One order per building and slot: the planned net, priced by the building's strategy, ``rounds`` times."""
+def make_book(
+    system: System,
+    net_wh: Int,
+    active: Bool,
+    prices: Prices,
+    window: Window,
+    rounds: int = 1,
+    worth_u: Int | None = None,
+) -> BookBatch:
+    """One order per building and slot: the planned net, priced by the building's strategy, ``rounds`` times.
+
+    ``worth_u`` (S, B, 2) is what plans say of stored energy (`peerwatt.planning.stored_worth_u`).
+    """
+    stored = None
+    if worth_u is not None:
+        stored = StoredWorth(worth_u[:, :, 0], worth_u[:, :, 1], worth_u[:, :, 0] != UNKNOWN_U)
     quotes = np.stack([
-        bounded_prices(system, _quotes(system, net_wh, prices, window, k if rounds > 1 else None), net_wh)
+        bounded_prices(system, _quotes(system, net_wh, prices, window, k if rounds > 1 else None, stored), net_wh)
         for k in range(rounds)
     ])  # fmt: skip
     price_u = np.where(net_wh < 0, quotes.min(axis=0), quotes.max(axis=0))  # the limit over all rounds
@@ -64,7 +80,9 @@ def make_book(system: System, net_wh: Int, active: Bool, prices: Prices, window:
     )
 
 
-def _quotes(system: System, net_wh: Int, prices: Prices, window: Window, update: int | None) -> Int:
+def _quotes(
+    system: System, net_wh: Int, prices: Prices, window: Window, update: int | None, stored: StoredWorth | None
+) -> Int:
     """What every building's strategy asks for its position (S, B); ``update`` counts the rounds of a session."""
     price_u = np.zeros_like(net_wh)
     for strategy, members in system.market.strategies:
@@ -78,6 +96,7 @@ def _quotes(system: System, net_wh: Int, prices: Prices, window: Window, update:
             seed=system.scenario.seed,
             agent_ids=tuple(system.building_ids[i] for i in members),
             update=update,
+            stored=None if stored is None else stored.of(members),
         )
     return price_u
 

@@ -1,12 +1,12 @@
-"""Frozen messages that pass along the slot cycle. S slots, B buildings, K batteries, E chargers, N buses,
-R branches.
+"""Frozen messages that pass along the slot cycle. S slots, B buildings, K batteries, E chargers, H heated
+buildings, N buses, R branches.
 
 Energies are integer Wh per slot at the AC terminals; ``net`` is load-signed (positive draws from the grid).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -39,6 +39,7 @@ class Observation:
 
     battery: BatteryState
     ev: EvState
+    indoor_c: Float  # (H,) in heated buildings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,12 @@ class Forecast:
     """What is expected to be drawn and generated; perfect knowledge here, an explicit input of ``plan`` anyway."""
 
     load_wh: Int  # (S, B)
-    heat_pump_wh: Int  # (S, B)
+    heat_pump_wh: Int  # (S, B) of heat pumps that follow a profile
     pv_wh: Int  # (S, B) before curtailment
+
+    def part(self, cut: slice) -> Forecast:
+        """The slots ``cut``, counted from the first."""
+        return Forecast(*(getattr(self, f.name)[cut] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,30 @@ class Prices:
     imbalance_u: Int | None  # (S,)
     imbalance_short_u: Int | None  # (S,)
 
+    def part(self, cut: slice) -> Prices:
+        """The slots ``cut``, counted from the first."""
+        short, long = self.imbalance_short_u, self.imbalance_u
+        return Prices(
+            self.retail_u[cut],
+            self.feed_in_u[cut],
+            type(self.charges)(*(getattr(self.charges, f.name)[cut] for f in fields(self.charges))),
+            self.loss_u[cut],
+            None if long is None else long[cut],
+            None if short is None else short[cut],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the controllers intend, and the position that follows from it."""
 
-    ev_wh: Int  # (S, E)
+    ev_wh: Int  # (S, E) - = feeds back
     battery_wh: Int  # (S, K) + = charge
+    heat_wh: Int  # (S, H) electricity of heat pumps that heat a building
     curtail_wh: Int  # (S, B)
     net_wh: Int  # (S, B)
+    worth_u: Int | None = None  # (S, B, 2) bid and ask of stored energy; None: nobody is planned (`peerwatt.planning`)
+    kept: Int | None = None  # (S, L, C) of limited buildings, columns as ENVELOPE_COLUMNS; None: there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,7 @@ class Cleared:
     price_den: Int  # (S,)
     has_price: Bool  # (S,)
     agreed_wh: Int | None = None  # (S, C) what standing contracts took of the plan, before the market
+    kept: Int | None = None  # (S, L, C) how the plan was cut to limits, as in `Plan`
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +119,21 @@ class SetPoints:
 
     ev_wh: Int  # (S, E)
     battery_wh: Int  # (S, K)
+    heat_wh: Int  # (S, H)
     curtail_wh: Int  # (S, B)
+    served_ppm: Int | None = None  # (S, B) share of the load that has supply, millionths; None: all of it
+
+
+@dataclass(frozen=True, slots=True)
+class GridSupport:
+    """What K inverters did for the grid, solved together with the power flow."""
+
+    q_kvar: Float  # (S, K) slot mean, + absorbs
+    curtailed_wh: Int  # (S, B, reasons) PV by `peerwatt.grid_support.CURTAILMENT_REASONS`; sums to Flows.curtailed_wh
+    rounds: Int  # (S,) power flows beyond the first until voltages and powers fitted
+    converged: Bool  # (S,)
+    v_before_pu: Float  # (S, 2) lowest and highest voltage at inverters without functions,
+    v_after_pu: Float  # (S, 2) and with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +153,19 @@ class Flows:
     leaked_wh: Int  # what self-discharge took out
     undelivered_wh: Int
     q_kvar: Float  # (S, B) slot mean, + absorbs
+    car_wh: Int | None = None  # (S, E) of each car, - feeds back
+    battery_wh: Int | None = None  # (S, K) of each battery, + charges
+    heat_wh: Int | None = None  # (S, H) of each heat pump that heats a building; None: there are none
+    indoor_c: Float | None = None  # (S, H) in its rooms at each slot's end
+    fed_wh: Int | None = None  # (S, B) what cars feed back; None: none can
+    support: GridSupport | None = None  # None: no inverter has functions; q_kvar above is without theirs
 
     @property
     def net_wh(self) -> Int:
         """Net energy at each connection point, (S, B), load-signed."""
         drawn = self.load_wh + self.heat_pump_wh + self.ev_wh + self.charge_wh
-        return drawn - self.pv_wh - self.discharge_wh
+        net: Int = drawn - self.pv_wh - self.discharge_wh
+        return net if self.fed_wh is None else net - self.fed_wh
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +178,21 @@ class NetworkState:
     branch_p_kw: Float | None  # (S, R)
     losses_kw: Float | None  # (S,)
     slack_p_kw: Float | None  # (S,)
+    v_phase_pu: Float | None = None  # (S, N, 3) where phases are solved; v_pu is then the one nearest to a limit
+    unbalance: Float | None = None  # (S, N) voltage unbalance factor, as a share
+    phase_loading: Float | None = None  # (S, R, 3)
+    neutral_loading: Float | None = None  # (S, R)
+    slack_phase_p_kw: Float | None = None  # (S, 3)
+
+
+def without_voltage(state: NetworkState) -> NetworkState:
+    """The same of a network that nobody supplies: its buses have 0 p.u., and nothing else is invented."""
+    gone = {
+        name: np.zeros_like(value)
+        for name in ("v_pu", "v_phase_pu", "unbalance")
+        if (value := getattr(state, name)) is not None
+    }
+    return replace(state, **gone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,15 +36,17 @@ def energy_flows(block: Delivered, meters: Meters, settled: Settled) -> EnergyFl
     from market.certificates import EnergyFlows
 
     flows, contracts = block.flows, settled.postings.contracts
+    # nobody knows what a car brought with it: what it feeds back counts as found in a store, of unknown origin
+    fed_wh = np.zeros_like(flows.ev_wh) if flows.fed_wh is None else flows.fed_wh
     return EnergyFlows(
         use_wh=flows.load_wh + flows.heat_pump_wh + flows.ev_wh,
         made_wh=flows.pv_wh,
         charge_wh=flows.charge_wh,
-        discharge_wh=flows.discharge_wh,
+        discharge_wh=flows.discharge_wh + fed_wh,
         gained_wh=flows.gained_wh,
-        drawn_wh=flows.drawn_wh,
+        drawn_wh=flows.drawn_wh + fed_wh,
         leaked_wh=flows.leaked_wh,
-        stored_wh=flows.stored_wh,
+        stored_wh=flows.stored_wh + fed_wh,
         bought_wh=np.minimum(contracts.local_bought_wh, meters.import_wh),
         sold_wh=np.minimum(contracts.local_sold_wh, meters.export_wh),
         loss_wh=block.state.loss_wh,

@@ -17,10 +17,14 @@ from peerwatt.system import Demand, ProfileAssets, System
 
 if TYPE_CHECKING:
     from grid.assets.battery import BatteryFlows, BatteryState
+    from grid.assets.heat import HeatFlows
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Arrays = dict[str, np.ndarray]
+
+PPM = 1_000_000
+"""Shares are whole millionths."""
 
 
 class Plant(Protocol):
@@ -124,7 +128,7 @@ def reactive_kvar(demand: Demand, profile_values: Float, n_buildings: int, hours
 
 
 class ModelPlant:
-    """Models on arrays: profiles, batteries by an exact integer kernel, cars by their sessions."""
+    """Models on arrays: profiles, batteries by an exact integer kernel, cars by their sessions, heated buildings."""
 
     def __init__(self, system: System, batteries: BatteryBank, sources: SourceBank | None = None) -> None:
         from grid.assets.ev import initial_ev_state
@@ -137,12 +141,13 @@ class ModelPlant:
         self._heat_pump = ProfileFollower(system.demand.heat_pump, n)
         self._pv = ProfileFollower(system.demand.pv, n)
         self._ev = initial_ev_state(system.chargers.sessions)
+        self._indoor_c = system.heating.initial_c
         self._due: tuple[Window, Forecast, Float] | None = None
         self._told: SetPoints | None = None
 
     def observe(self) -> Observation:
-        """State of batteries and cars."""
-        return Observation(battery=self._batteries.state(), ev=self._ev)
+        """State of batteries, cars and heated buildings."""
+        return Observation(battery=self._batteries.state(), ev=self._ev, indoor_c=self._indoor_c)
 
     def forecast(self, window: Window) -> Forecast:
         """What the profiles say of the window; asked for once per window."""
@@ -182,10 +187,15 @@ class ModelPlant:
         made = self._sources.run(expected.pv_wh - told.curtail_wh, system.grid.length_s)
         home = system.storage.columns.building
         car = system.chargers.columns.building
+        load_wh, pump_wh = expected.load_wh, expected.heat_pump_wh
+        if told.served_ppm is not None:  # parts of the district are dark
+            load_wh, pump_wh = (x * told.served_ppm // PPM for x in (load_wh, pump_wh))
+            q_kvar = q_kvar * (told.served_ppm / PPM)
+        heat = self._heat(told.heat_wh, window, q_kvar)
         self._due = self._told = None
         return Flows(
-            load_wh=expected.load_wh,
-            heat_pump_wh=expected.heat_pump_wh,
+            load_wh=load_wh,
+            heat_pump_wh=pump_wh + sum_by_building(heat.heat_wh, system.heating.columns.building, n),
             pv_wh=made,
             curtailed_wh=told.curtail_wh,
             ev_wh=sum_by_building(ev.charge_wh, car, n),
@@ -197,13 +207,30 @@ class ModelPlant:
             leaked_wh=sum_by_building(battery.self_wh, home, n),
             undelivered_wh=sum_by_building(ev.undelivered_wh, car, n),
             q_kvar=q_kvar,
+            car_wh=ev.net_wh,
+            fed_wh=sum_by_building(ev.discharge_wh, car, n) if system.chargers.columns.feeding.any() else None,
+            battery_wh=battery.net_wh,
+            heat_wh=heat.heat_wh if len(system.heating) else None,
+            indoor_c=heat.temperature_c if len(system.heating) else None,
         )
 
+    def _heat(self, request_wh: Int, window: Window, q_kvar: Float) -> HeatFlows:
+        """Step the heated buildings; adds to reactive power (S, B) [kvar]."""
+        from grid.assets.heat import step_heat
+
+        system, heating = self._system, self._system.heating
+        conditions = heating.conditions(system.profiles, system.grid, system.zone, window.first, window.n)
+        flows, self._indoor_c = step_heat(heating.columns, conditions, self._indoor_c, request_wh)
+        q_kvar[:, heating.columns.building] += flows.heat_wh * (heating.tan_phi / 1000.0 / system.grid.hours)
+        return flows
+
     def checkpoint(self) -> Arrays:
-        """All remainders, stored energies and progress of cars."""
+        """All remainders, stored energies, progress of cars and indoor temperatures."""
         arrays = {f"battery.{k}": v for k, v in self._batteries.checkpoint().items()}
         arrays |= {f"source.{k}": v for k, v in self._sources.checkpoint().items()}
         arrays |= {f"ev.{f.name}": getattr(self._ev, f.name) for f in fields(self._ev)}
+        if len(self._indoor_c):
+            arrays["heat.indoor_c"] = self._indoor_c
         followers = {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}
         return arrays | {f"remainder.{k}": f.remainder for k, f in followers.items()}
 
@@ -214,6 +241,7 @@ class ModelPlant:
         self._batteries.restore(_below(arrays, "battery."))
         self._sources.restore(_below(arrays, "source."))
         self._ev = EvState(**_below(arrays, "ev."))
+        self._indoor_c = arrays.get("heat.indoor_c", self._indoor_c)
         for name, follower in {"load": self._load, "heat_pump": self._heat_pump, "pv": self._pv}.items():
             follower.remainder = arrays[f"remainder.{name}"]
 

@@ -180,7 +180,10 @@ class _Session:
             self._plant.restore(_below(state, "plant."))
             self.cycle.loss_remainder_wh = state["loss_remainder_wh"]
             self.cycle.origin = self.cycle.origin.restore(_below(state, "origin."))
+            self.cycle.standing = self.cycle.standing.restore(_below(state, "standing."))
             self.bills = BillAccumulator.restore(terms, _below(state, "bills."))
+            if self.cycle.islanding is not None:
+                self.cycle.islanding.restore(_below(state, "outages."))
 
     def drive(self, speed: float | None) -> None:
         """Run all slots that are missing, in virtual time or paced by the wall clock."""
@@ -225,10 +228,25 @@ class _Session:
         if self._progress is not None:
             self._progress(done, self._system.grid.n)
 
+    @property
+    def outages(self) -> dict[str, Any]:
+        """Reliability of supply, once the run is over; empty without outages."""
+        return {} if self.cycle.islanding is None else self.cycle.islanding.summary()
+
+    @property
+    def plans(self) -> dict[str, Any]:
+        """Who was planned ahead, and what was not done of it; empty where nobody was."""
+        from peerwatt.planning import plans_summary
+
+        return plans_summary(self._system, self.cycle.standing)
+
     def _state(self) -> Arrays:
         state = {f"plant.{k}": v for k, v in self._plant.checkpoint().items()}
         state |= {f"bills.{k}": v for k, v in self.bills.state().items()}
         state |= {f"origin.{k}": v for k, v in self.cycle.origin.checkpoint().items()}
+        state |= {f"standing.{k}": v for k, v in self.cycle.standing.checkpoint().items()}
+        if self.cycle.islanding is not None:
+            state |= {f"outages.{k}": v for k, v in self.cycle.islanding.checkpoint().items()}
         return state | {"loss_remainder_wh": self.cycle.loss_remainder_wh}
 
 
@@ -242,6 +260,8 @@ def _finish(loaded: LoadedScenario, writer: RunWriter, session: _Session, *, rep
 
     outputs = loaded.scenario.outputs
     extras: list[Callable[[Path], None]] = []
+    if (islanding := session.cycle.islanding) is not None:
+        extras.append(islanding.story.write)
     if report and outputs.report:
         from peerwatt.report import write_report
 
@@ -253,6 +273,7 @@ def _finish(loaded: LoadedScenario, writer: RunWriter, session: _Session, *, rep
         scenario_text=resolved_yaml(loaded.scenario, relative_to=writer.target),
         bills=session.bills.bills(),
         devices=devices_summary(list(session.devices)),
+        blocks={"reliability": session.outages, "plans": session.plans},
         statements=outputs.statements,
         extras=extras,
     )

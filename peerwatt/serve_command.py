@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from peerwatt.live.options import Options, Started
     from peerwatt.live.reports import SlotReport
 
+FOUND_SOMETHING = 1
 DEFAULT_PORT = 8000
 DEFAULT_HOST = "127.0.0.1"
 _PIPE_COLUMNS = 120
@@ -102,13 +103,21 @@ def serve_scenario(args: argparse.Namespace) -> int:
     """Serve until the scenario ends, ``--duration-slots`` are over, or somebody says stop; returns 0."""
     from rich.console import Console
 
+    console = Console(quiet=args.quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    return served(_options(args), console)
+
+
+def served(options: Options, console: Console) -> int:
+    """Serve, and say on ``console`` what happens and how late it was; returns 0, or 1 if a guardian ended badly."""
+    from peerwatt.live.lateness import lateness_lines
     from peerwatt.live.service import serve
 
-    console = Console(quiet=args.quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     teller = _Teller(console)
-    serve(_options(args), teller.started, teller.slot, teller.over)
+    ended = serve(options, teller.started, teller.slot, teller.over, teller.news)
+    for line in lateness_lines(ended.lateness):
+        console.print(line, markup=False, soft_wrap=True)
     console.print("stopped; go on with the same command", markup=False)
-    return 0
+    return FOUND_SOMETHING if ended.guardian_code else 0
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -162,6 +171,10 @@ class _Teller:
         """The scenario has no more slots."""
         self._console.print("the scenario is over; the API stays until you stop it (Ctrl-C)", markup=False)
         sys.stdout.flush()
+
+    def news(self, text: str) -> None:
+        """What people should know; also when quiet, since it may be that devices are without their guardian."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def slot(self, report: SlotReport) -> None:
         """One line per gate."""

@@ -5,7 +5,7 @@ The same process runs in virtual time (``simulate``) and paced by the wall clock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from peerwatt.cycle import SlotCycle
@@ -14,16 +14,25 @@ from peerwatt.messages import Closed, Window
 if TYPE_CHECKING:
     import simpy
 
+    from peerwatt.microgrid.islanding import Islanding
+
 Sink = Callable[[Closed], None]
 
 SIMULATION_WINDOW = 2688
 """Slots per window in virtual time (four weeks of quarter hours): memory stays flat, batches stay efficient."""
 
 
-def windows(first: int, n_slots: int, length: int) -> list[Window]:
-    """Cut slots ``first .. n_slots - 1`` into windows that begin at multiples of ``length``."""
-    starts = [first, *range((first // length + 1) * length, n_slots, length)]
-    return [Window(a, b - a) for a, b in zip(starts, [*starts[1:], n_slots], strict=True) if b > a]
+def windows(first: int, n_slots: int, length: int, islanding: Islanding | None = None) -> Iterator[Window]:
+    """Cut slots ``first .. n_slots - 1`` into windows that end at multiples of ``length``, and at outages.
+
+    A slot that an outage touches is a window of its own; asked for one by one, since an outage takes the time it takes.
+    """
+    while first < n_slots:
+        window = Window(first, min((first // length + 1) * length, n_slots) - first)
+        if islanding is not None:
+            window = islanding.cut(window)
+        yield window
+        first += window.n
 
 
 def slot_process(
@@ -31,7 +40,7 @@ def slot_process(
 ) -> Generator[simpy.Event, Any, None]:
     """Drive ``cycle`` through every window from slot ``first``; simulated time is seconds since the run's start."""
     grid = cycle.system.grid
-    for window in windows(first, grid.n, window_slots):
+    for window in windows(first, grid.n, window_slots, cycle.islanding):
         gate_s = window.first * grid.length_s
         if gate_s > env.now:
             yield env.timeout(gate_s - env.now)

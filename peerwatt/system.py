@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import SlotGrid
+from peerwatt.heating import Heating
 from peerwatt.results.record import RunStatic
 from peerwatt.scenario.models import DevicePlant, Scenario
 
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from market.settlement.bills import BillTerms
     from market.strategies.base import Strategy
     from market.tariffs import ContractPrices
+    from peerwatt.envelopes import EnvelopeSetup
+    from peerwatt.grid_support import InverterSetup
     from peerwatt.market_wires import MarketWires
+    from peerwatt.microgrid.islanding import IslandSetup
     from peerwatt.own_terms import OwnTermsSetup
+    from peerwatt.planning import PlanningSetup
 
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -155,6 +160,30 @@ class Metering:
 
 
 @dataclass(frozen=True, slots=True)
+class KindPhases:
+    """Phases of the assets of one kind that follow profiles. The last axis is a, b, c and sums to one."""
+
+    asset: Float  # (A, 3) in the order of the kind's `ProfileAssets`
+    share: Float  # (B, 3) by rated power; the building's own phases where it has none of this kind
+    mixed: tuple[int, ...]  # buildings whose assets of this kind are not all on the same phases
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseShares:
+    """On which phases everything stands, where the network is solved phase by phase."""
+
+    load: KindPhases
+    heat_pump: KindPhases
+    pv: KindPhases
+    reactive: KindPhases
+    heat: Float  # (H, 3) heat pumps that heat a building
+    car: Float  # (E, 3)
+    cars: Float  # (B, 3) by rated power, for where only the building's sum is known
+    battery: Float  # (K, 3)
+    batteries: Float  # (B, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class Wires:
     """The network, and where each building hangs on it."""
 
@@ -165,6 +194,7 @@ class Wires:
     engine: Literal["batch", "pandapower"]
     threads: int
     market: MarketWires | None = None  # for rules that look at the network
+    phases: PhaseShares | None = None  # None: the network is solved as balanced
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +209,7 @@ class System:
     demand: Demand
     storage: Storage
     chargers: Chargers
+    heating: Heating
     plants: tuple[DevicePlant | None, ...]  # (B,) devices that stand for battery or PV in a paced or live run
     community: NDArray[np.bool_]  # (B,) storage only: serves the neighbourhood, or stands idle without a market
     export_limit_wh: Int  # (B,) per slot; negative = none
@@ -190,6 +221,15 @@ class System:
     origins: OriginSetup
     carbon_column: int  # column of the profile table, -1 = not stated
     static: RunStatic
+    outages: IslandSetup | None = None  # None: the grid above never fails
+    inverters: InverterSetup | None = None  # None: no inverter has functions for the grid
+    planning: PlanningSetup | None = None  # None: no building is planned ahead, and no resident takes over
+    envelopes: EnvelopeSetup | None = None  # None: nobody is limited in more than feeding in, by export_limit_wh
+
+    @property
+    def zone(self) -> str:
+        """The local time zone."""
+        return self.scenario.time.zone
 
     @property
     def n_buildings(self) -> int:

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import itertools
 import os
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from controllers.guardian import views
 from controllers.guardian.arbiter import Request
 from controllers.guardian.desk import Event
 from controllers.guardian.guardian import Guardian, GuardianRefusal
+from controllers.guardian.local_socket import is_ours, own_folder
 from controllers.guardian.messages import LINE_BYTES, BadLine, Level, Refused, from_line, number, text, to_line
 from controllers.guardian.settings import Mode
-from core import ServiceError
 
 VERSION = 1
 _SLOW_BYTES = 4 << 20
@@ -105,7 +101,7 @@ class Sockets:
         return len(self._sessions)
 
     async def __aenter__(self) -> Sockets:
-        self._lock = _folder(self._site.socket_dir)
+        self._lock = own_folder(self._site.socket_dir, "guardian")
         paths = {self._site.stop_socket: self._stop_session, self._site.socket: self._session}
         for path, session in paths.items():
             path.unlink(missing_ok=True)  # left by one that was killed: the lock says that nobody lives
@@ -127,7 +123,7 @@ class Sockets:
     # --- sessions -----------------------------------------------------------------------------------------------------
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _is_ours(writer) or len(self._sessions) >= _SESSIONS:
+        if not is_ours(writer) or len(self._sessions) >= _SESSIONS:
             writer.close()
             return
         session = _Session(next(self._numbers), writer)
@@ -249,7 +245,7 @@ class Sockets:
     # --- stop ---------------------------------------------------------------------------------------------------------
 
     async def _stop_session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _is_ours(writer):
+        if not is_ours(writer):
             writer.close()
             return
         said = b""
@@ -295,30 +291,3 @@ def _some(value: object) -> str:
     """A text, whatever came: a stop is never refused for its wording."""
     said = "" if value is None else str(value)
     return "".join(sign if sign.isprintable() else " " for sign in said)[:200] or "not said"
-
-
-def _is_ours(writer: asyncio.StreamWriter) -> bool:
-    """Whether the caller is this user, or root; the kernel says so."""
-    peer: socket.socket = writer.get_extra_info("socket")
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return uid in {os.getuid(), 0}
-
-
-def _folder(folder: Path) -> int:
-    """Make the folder for this user alone and take its lock, which ends with the process."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise ServiceError(
-                f"{folder} is open to others", remedy="name a folder of this user alone (chmod 700) as socket_dir"
-            )
-        lock = os.open(folder / "guardian.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ServiceError(f"{folder} cannot be used: {error.strerror}", remedy="name another socket_dir") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise ServiceError(f"a guardian already answers in {folder}", remedy="stop that one first") from error
-    return lock

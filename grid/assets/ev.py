@@ -1,9 +1,13 @@
-"""Electric cars at their own chargers: stays as columns, stepped for a whole fleet by one kernel."""
+"""Electric cars at their own chargers: stays as columns, stepped for a whole fleet by one kernel.
+
+What a stay lacks falls by what is charged, at the charger, and rises by what is fed back divided by the efficiency,
+rounded up to whole Wh in every slot: a car never gives back more than was put in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -13,20 +17,52 @@ from core import GridError
 
 Int = NDArray[np.int64]
 
+PPM = 1_000_000
+"""Denominator of efficiencies."""
+
+
+def _unset() -> Int:
+    return np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class EvColumns:
-    """Cars, one row each: ``building`` int32 index, ``charge_max_wh`` int64 per slot at the charger; shape (K,)."""
+    """Cars, one row each, shape (K,): ``building`` int32 index, the rest int64, per slot at the charger.
+
+    ``charge_max_wh`` and ``discharge_max_wh``; ``discharge_ppm`` efficiency of feeding back in millionths;
+    ``floor_wh`` what a stay may take from the car below its state at arrival, ``room_wh`` what it may put in beyond the
+    wish; ``wear_u`` cost of wear [micro-currency per kWh fed back]. Left out, cars do not feed back.
+    """
 
     building: NDArray[np.int32]
     charge_max_wh: Int
+    discharge_max_wh: Int = field(default_factory=_unset)
+    discharge_ppm: Int = field(default_factory=_unset)
+    floor_wh: Int = field(default_factory=_unset)
+    room_wh: Int = field(default_factory=_unset)
+    wear_u: Int = field(default_factory=_unset)
+
+    def __post_init__(self) -> None:
+        for name in ("discharge_max_wh", "discharge_ppm", "floor_wh", "room_wh", "wear_u"):
+            if not len(getattr(self, name)):
+                default = PPM if name == "discharge_ppm" else 0
+                object.__setattr__(self, name, np.full(len(self.building), default, np.int64))
+            if (getattr(self, name) < (1 if name == "discharge_ppm" else 0)).any():
+                raise GridError(f"{name} out of range", remedy="powers and energies >= 0, efficiency in (0, 1]")
+        if (self.discharge_ppm > PPM).any():
+            raise GridError("discharge_ppm out of range", remedy="efficiency in (0, 1]")
 
     def __len__(self) -> int:
         return len(self.building)
 
     def take(self, rows: NDArray[np.intp]) -> EvColumns:
         """The cars ``rows``, in that order."""
-        return EvColumns(self.building[rows], self.charge_max_wh[rows])
+        return EvColumns(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @property
+    def feeding(self) -> NDArray[np.bool_]:
+        """(K,) whether a car can feed back."""
+        return self.discharge_max_wh > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +102,10 @@ class EvSessionTable:
 
 @dataclass(frozen=True, slots=True)
 class EvState:
-    """State at the start of a slot, int64 (K,): the row of the current or next stay, and the energy it still lacks."""
+    """State at the start of a slot, int64 (K,): the row of the current or next stay, and the energy it still lacks.
+
+    A car that feeds back may lack up to ``floor_wh`` more than it wanted, or less than nothing, down to ``-room_wh``.
+    """
 
     cursor: Int
     remaining_wh: Int
@@ -78,7 +117,7 @@ class EvState:
 
 @dataclass(frozen=True, slots=True)
 class EvFlows:
-    """What cars did, shape (S, K) each: ``charge_wh`` and ``undelivered_wh`` int64 Wh >= 0, ``present`` bool.
+    """What cars did, shape (S, K): ``charge_wh``, ``discharge_wh``, ``undelivered_wh`` int64 >= 0, ``present`` bool.
 
     ``undelivered_wh`` is what a stay lacked, booked in its last slot.
     """
@@ -86,6 +125,12 @@ class EvFlows:
     charge_wh: Int
     undelivered_wh: Int
     present: NDArray[np.bool_]
+    discharge_wh: Int
+
+    @property
+    def net_wh(self) -> Int:
+        """Charge minus what is fed back: positive draws from the grid."""
+        return self.charge_wh - self.discharge_wh
 
 
 def session_table(per_car: Sequence[Sequence[tuple[int, int, int]]]) -> EvSessionTable:
@@ -119,8 +164,9 @@ def step_evs(
     first_slot
         Number of the window's first slot in the run.
     request_wh
-        Wanted charge [Wh], int64 (S, K). It is cut to the charger's power, to what the stay still lacks, and to zero
-        (cars do not feed back) and while the car is away.
+        Wanted charge [Wh], int64 (S, K), negative feeds back. It is cut to the charger's power, to what the stay still
+        lacks (and has room for), to what may be taken from the car (nothing from one that cannot feed back), and to
+        zero while it is away. That a stay ends with what it wanted is up to who asks.
 
     Returns
     -------
@@ -128,11 +174,13 @@ def step_evs(
         Flows (S, K) and the state at the window's end. Windows may be cut anywhere with the same result.
     """
     shape = request_wh.shape
-    flows = EvFlows(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_))
+    charge, undelivered, discharge = (np.zeros(shape, np.int64) for _ in range(3))
+    flows = EvFlows(charge, undelivered, np.zeros(shape, np.bool_), discharge)
     new = EvState(state.cursor.copy(), state.remaining_wh.copy())
     _step(
-        columns.charge_max_wh, sessions.first, sessions.arrival_slot, sessions.departure_slot, sessions.energy_wh,
-        first_slot, request_wh, new.cursor, new.remaining_wh, flows.charge_wh, flows.undelivered_wh, flows.present,
+        columns.charge_max_wh, columns.discharge_max_wh, columns.discharge_ppm, columns.floor_wh, columns.room_wh,
+        sessions.first, sessions.arrival_slot, sessions.departure_slot, sessions.energy_wh, first_slot, request_wh,
+        new.cursor, new.remaining_wh, flows.charge_wh, flows.discharge_wh, flows.undelivered_wh, flows.present,
     )  # fmt: skip
     return flows, new
 
@@ -140,6 +188,10 @@ def step_evs(
 @njit(cache=True)
 def _step(
     charge_max: Int,
+    discharge_max: Int,
+    discharge_ppm: Int,
+    floor_wh: Int,
+    room_wh: Int,
     first: Int,
     arrival: Int,
     departure: Int,
@@ -149,6 +201,7 @@ def _step(
     cursor: Int,
     remaining: Int,
     out_charge: Int,
+    out_discharge: Int,
     out_undelivered: Int,
     out_present: NDArray[np.bool_],
 ) -> None:
@@ -163,11 +216,16 @@ def _step(
             if slot == arrival[row]:
                 left = energy_wh[row]
             out_present[t, k] = True
-            charge = max(min(request[t, k], charge_max[k], left), 0)
+            charge = max(min(request[t, k], charge_max[k], left + room_wh[k]), 0)
             left -= charge
             out_charge[t, k] = charge
+            if request[t, k] < 0 and discharge_max[k] > 0:
+                inside = max(energy_wh[row] + floor_wh[k] - left, 0)  # what may still be taken
+                given = min(-request[t, k], discharge_max[k], inside * discharge_ppm[k] // PPM)
+                left += (given * PPM + discharge_ppm[k] - 1) // discharge_ppm[k]
+                out_discharge[t, k] = given
             if slot + 1 == departure[row]:
-                out_undelivered[t, k] = left
+                out_undelivered[t, k] = max(left, 0)
                 left = 0
                 row += 1
         cursor[k] = row

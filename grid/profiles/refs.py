@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["energy", "power", "reactive", "level", "price", "carbon"]
+Kind = Literal["energy", "power", "reactive", "level", "price", "carbon", "temperature", "irradiance"]
 Flow = Literal["load", "generation"]
 Fill = Literal["none", "previous_day", "previous_week", "linear", "zero"]
 
@@ -18,7 +18,8 @@ class SeriesRef:
     ----------
     kind
         What is wanted: ``energy`` [kWh per slot], ``power`` [mean kW], ``reactive`` [kvarh per slot, + absorbs],
-        ``price`` [currency per kWh], ``carbon`` [kg per kWh], ``level`` (either of the last two).
+        ``price`` [currency per kWh], ``carbon`` [kg per kWh], ``level`` (either of the last two), ``temperature``
+        [degC], ``irradiance`` [W/m2]; the last five are means over a slot, never sums.
     flow
         The direction that comes out positive, for ``energy``, ``power`` and ``reactive``: ``load`` for consumption,
         ``generation`` for PV. ``energy`` is never negative in that direction, the other two may be.

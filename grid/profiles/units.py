@@ -21,6 +21,8 @@ _KNOWN = {
     "power": "W, kW, MW (mean power), kW/kW, kW/kWp, W/kWp, Wh, kWh, MWh (per interval), kWh/kWp",
     "reactive": "varh, kvarh, Mvarh (per interval), var, kvar, Mvar (mean), kvar/kvar",
     "price": "EUR/kWh, EUR/MWh (or another three-letter currency), ct/kWh, cent/kWh, p/kWh",
+    "temperature": "degC",
+    "irradiance": "W/m2",
     "carbon": "g/kWh, kg/kWh, kg/MWh, t/MWh, with or without CO2, CO2e, CO2eq behind the mass",
 }
 
@@ -50,6 +52,8 @@ def parse_unit(text: str | None, kind: str, *, file: str | None, path: str | Non
     if text is None:
         raise ScenarioError("the unit is missing", file=file, path=path, remedy=f"add unit: one of {known}")
     plain = text.strip()
+    if plain == known:  # the one unit of a kind of weather
+        return Unit("level", 1.0)
     unit = _flow_unit(plain, "var" if kind == "reactive" else "W") if kind in ("energy", "power", "reactive") else None
     if kind in ("price", "level"):
         unit = _price_unit(plain)

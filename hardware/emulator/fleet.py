@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from core.errors import DeviceError, ScenarioError
 from hardware.emulator.device_port import RegisterDevice
@@ -20,7 +20,8 @@ from hardware.emulator.second_master import SecondMaster
 from hardware.emulator.server import EmulatorServer, TcpEndpoint
 from hardware.emulator.site import EmulatedSite
 
-_TICK_S = 0.25
+if TYPE_CHECKING:
+    from hardware.emulator.island_site import IslandSite
 
 
 class _NamedSink:
@@ -55,8 +56,8 @@ class FleetPart:
         self._chosen = [site for site in fleet.sites if site.id in sites]
         self._file: TextIO | None = None if log is None else _opened(Path(log))
         self._logs: dict[str, FaultLog] = {}
-        self._sites: dict[str, EmulatedSite] = {}
-        self._home: dict[str, EmulatedSite] = {}
+        self._sites: dict[str, EmulatedSite | IslandSite] = {}
+        self._home: dict[str, EmulatedSite | IslandSite] = {}
         self._servers: dict[str, EmulatorServer] = {}  # by device; units of one port share theirs
         self._tasks: list[asyncio.Task[None]] = []
         self._masters: list[SecondMaster] = []
@@ -72,7 +73,7 @@ class FleetPart:
         clock = _scaled_clock(self._fleet.speed)
         try:
             for site in self._chosen:
-                self._sites[site.id] = EmulatedSite(site, clock, self._fleet.seed, self._log_of)
+                self._sites[site.id] = _made(site, clock, self._fleet.seed, self._log_of)
                 await self._listen(site, clock)
                 self._play(site, clock)
         except BaseException:
@@ -126,9 +127,9 @@ class FleetPart:
             for entry in device.faults:
                 target = "port" if entry.kind in PORT_KINDS else "device"
                 entries.append(entry.model_copy(update={target: device.id}))
-        self._masters += [
-            SecondMaster(made, name, device) for name, device in made.devices.items() if isinstance(device, DerDevice)
-        ]
+        if isinstance(made, EmulatedSite):
+            units = made.devices.items()
+            self._masters += [SecondMaster(made, name, one) for name, one in units if isinstance(one, DerDevice)]
         if entries:
             try:
                 boards = Boards(devices, ports, made.board)
@@ -141,13 +142,14 @@ class FleetPart:
         """Step all sites; deadline paced, and a step that comes late is not made up for."""
         loop = asyncio.get_running_loop()
         due = loop.time()
+        tick_s = min(site.tick_s for site in self._sites.values())
         while True:
             for site in self._sites.values():
                 site.step()
                 await asyncio.sleep(0)  # requests are answered between sites
             for master in self._masters:
                 master.look()
-            due = max(due + _TICK_S, loop.time())
+            due = max(due + tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class FleetPart:
             self._described(site, device, self._sites[site.id]) for site in self._chosen for device in expanded(site)
         ]
 
-    def _described(self, site: Site, device: Device, made: EmulatedSite) -> dict[str, Any]:
+    def _described(self, site: Site, device: Device, made: EmulatedSite | IslandSite) -> dict[str, Any]:
         unit = made.devices.get(device.id)
         boards = [self._servers[device.id].board]
         if unit is not None:
@@ -209,7 +211,7 @@ class FleetPart:
             return self._servers[name].board
         return self._site(name).board_for(name, kind)
 
-    def _site(self, name: str) -> EmulatedSite:
+    def _site(self, name: str) -> EmulatedSite | IslandSite:
         found = self._sites.get(name) or self._home.get(name)
         if found is None:
             raise DeviceError(f"there is no {name!r} here", local=True, remedy="ask for the list of devices")
@@ -245,6 +247,16 @@ class FleetPart:
 
     def _now_s(self) -> float:
         return next(iter(self._sites.values())).now_s
+
+
+def _made(
+    site: Site, clock: Callable[[], float], seed: int, log_of: Callable[[str], FaultLog]
+) -> EmulatedSite | IslandSite:
+    if site.physics == "island":  # its compiled kernel is loaded only where there is an island
+        from hardware.emulator.island_site import IslandSite
+
+        return IslandSite(site, clock, seed, log_of)
+    return EmulatedSite(site, clock, seed, log_of)
 
 
 def _opened(file: Path) -> TextIO:

@@ -17,7 +17,12 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Phase = Literal["a", "b", "c", "abc"]
-Kind = Literal["inverter", "hybrid", "battery", "meter", "sdm630", "charger", "load", "switch"]
+Kind = Literal[
+    "inverter", "hybrid", "battery", "meter", "sdm630", "charger", "load", "switch",
+    "source", "load-block", "island-switch",
+]  # fmt: skip
+ISLAND_KINDS = frozenset({"source", "load-block", "island-switch"})
+"""Kinds that only a site with the physics of an island has; it has no others."""
 
 _HIGHEST_PORT = 65535
 
@@ -63,6 +68,9 @@ class Site(_Model):
     """Devices that share lines and weather."""
 
     id: Id = Field("site", description="name of the site")
+    physics: Literal["lines", "island"] = Field(
+        "lines", description="what its devices share: lines of a street, or an island with frequency and voltage"
+    )
     v_pu: Positive = Field(1.0, description="voltage of the source, share of 230 V")
     hz: Positive = Field(50.0, description="frequency")
     irradiance: NotNegative | Literal["day"] = Field(
@@ -83,6 +91,18 @@ class Site(_Model):
         for name in named:
             if name not in known:
                 raise ValueError(f"no node {name!r}; there are {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> Site:
+        island = self.physics == "island"
+        for device in self.devices:
+            if (device.kind in ISLAND_KINDS) is not island:
+                fits = ", ".join(sorted(ISLAND_KINDS)) if island else "the others"
+                raise ValueError(f"{device.id}: a site with the physics {self.physics!r} has no {device.kind}; {fits}")
+        switches = sum(device.kind == "island-switch" for device in self.devices)
+        if island and switches != 1:
+            raise ValueError(f"an island has one island-switch, this one {switches}")
         return self
 
 

@@ -97,7 +97,7 @@ class OrderReader:
             up_w_per_s=self._up_rate(said.limit, reference),
             down_w_per_s=min(self._ramp, self._limit_rate or math.inf),
         )
-        orders = self._with_var(self._with_curves(orders, around), around)
+        orders = self._with_var(self._with_curves(orders, around), around, now_s)
         return orders if self._board.quiet else self._faulty(orders, said, now_s)
 
     # --- registers ------------------------------------------------------------------------------------------------
@@ -162,17 +162,25 @@ class OrderReader:
             orders = replace(orders, limit_w=min(orders.limit_w, share * self._unit.rating_w))
         change = curves.droop(self._block, around.hz, NOMINAL_HZ)
         if change:
-            base = self._unit.available_w if orders.target_w is None else orders.target_w
-            orders = replace(orders, target_w=base + change * self._unit.rating_w)
+            # The droop starts from what would be fed in at the nominal frequency.
+            free = min(self._unit.available_w, self._unit.rating_w, orders.limit_w)
+            base = free if orders.target_w is None else orders.target_w
+            wanted = base + change * self._unit.rating_w
+            least = curves.least_share(self._block)
+            if least is not None and change < 0.0:
+                wanted = max(wanted, min(base, least * self._unit.rating_w))
+            orders = replace(orders, target_w=wanted)
         return orders
 
-    def _with_var(self, orders: Orders, around: Surroundings) -> Orders:
+    def _with_var(self, orders: Orders, around: Surroundings, now_s: float) -> Orders:
         var_max = self._value("702.VarMaxInj") or self._unit.rating_va
         share = curves.volt_var(self._block, around.mean_v_pu)
         if share is None:
             share = curves.watt_var(self._block, self._unit.ac_w / self._unit.rating_w)
         if share is not None:
-            return replace(orders, var=share * var_max)
+            bases = (self.reference_w(now_s), var_max, self._unit.var_room, self._unit.rating_va)
+            base = bases[share.reference] if share.reference < len(bases) else var_max
+            return replace(orders, var=share.share * base, var_first=share.first)
         if self._value("704.VarSetEna") == 1:
             percent = self._value("704.VarSetPct")
             watts = self._value("704.VarSetMod") == 4 or percent is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hardware.emulator.image import RegisterBlock
 
@@ -43,10 +44,31 @@ def active_points(block: RegisterBlock, model: int, x: str, y: str) -> list[tupl
     return found
 
 
-def volt_var(block: RegisterBlock, v_pu: float) -> float | None:
-    """Reactive power wanted by model 705, share of the var rating, > 0 feeds in; None: it does nothing."""
+@dataclass(frozen=True, slots=True)
+class VarShare:
+    """Reactive power that a curve wants: ``share`` of what ``reference`` names, > 0 feeds in.
+
+    ``reference`` is DeptRef of models 705 and 712: 0 WMax, 1 VarMax, 2 the vars available now, 3 VAMax. ``first``:
+    active power makes room for it (Pri: REACTIVE).
+    """
+
+    share: float
+    reference: int
+    first: bool
+
+
+def _var_share(block: RegisterBlock, model: int, share: float) -> VarShare:
+    prefix = f"{model}.Crv[0]."
+    return VarShare(share, block.unsigned(f"{prefix}DeptRef"), block.unsigned(f"{prefix}Pri") == 1)
+
+
+def volt_var(block: RegisterBlock, v_pu: float) -> VarShare | None:
+    """Reactive power wanted by model 705, its curve moved by ``VRef``; None: it does nothing."""
     points = active_points(block, 705, "V", "Var")
-    return interpolated(points, 100.0 * v_pu) / 100.0 if points else None
+    if not points:
+        return None
+    shift = (block.get("705.Crv[0].VRef") or 100.0) - 100.0
+    return _var_share(block, 705, interpolated(points, 100.0 * v_pu - shift) / 100.0)
 
 
 def volt_watt(block: RegisterBlock, v_pu: float) -> float | None:
@@ -55,10 +77,16 @@ def volt_watt(block: RegisterBlock, v_pu: float) -> float | None:
     return max(0.0, interpolated(points, 100.0 * v_pu) / 100.0) if points else None
 
 
-def watt_var(block: RegisterBlock, share: float) -> float | None:
-    """Reactive power wanted by model 712 at an active power (share of the rating): share of the var rating, or None."""
+def watt_var(block: RegisterBlock, share: float) -> VarShare | None:
+    """Reactive power wanted by model 712 at an active power (share of the rating); None: it does nothing."""
     points = active_points(block, 712, "W", "Var")
-    return interpolated(points, 100.0 * share) / 100.0 if points else None
+    return _var_share(block, 712, interpolated(points, 100.0 * share) / 100.0) if points else None
+
+
+def least_share(block: RegisterBlock) -> float | None:
+    """Power below which the droop of model 711 does not go, share of the rating; None: not said."""
+    least = block.get("711.Ctl[0].PMin")
+    return None if least is None else least / 100.0
 
 
 def droop(block: RegisterBlock, hz: float, nominal_hz: float) -> float | None:

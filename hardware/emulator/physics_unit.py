@@ -30,6 +30,8 @@ class Orders:
         False: the battery is charged from the sun only.
     var
         Reactive power wanted, > 0 feeds in [var]; None: by ``pf``.
+    var_first
+        True: active power makes room for ``var``.
     pf
         Power factor wanted, > 0 over-excited (feeds var in); 1 by default.
     up_w_per_s, down_w_per_s
@@ -45,6 +47,7 @@ class Orders:
     connect: bool = True
     grid_charging: bool = True
     var: float | None = None
+    var_first: bool = False
     pf: float = 1.0
     up_w_per_s: float = math.inf
     down_w_per_s: float = math.inf
@@ -99,6 +102,11 @@ class Unit:
     def va(self) -> float:
         """Apparent power [VA]."""
         return math.hypot(self.ac_w, self.var)
+
+    @property
+    def var_room(self) -> float:
+        """Reactive power that apparent power leaves beside the active power of now [var]."""
+        return math.sqrt(max(0.0, self.rating_va**2 - self.ac_w**2))
 
     @property
     def pf(self) -> float:
@@ -159,10 +167,13 @@ class Unit:
         low, high = self._window(orders)
         wanted = sun + min(max(0.0, low), high) if orders.target_w is None else orders.target_w
         wanted = max(min(wanted + orders.offset_w, sun + high), low if orders.grid_charging else 0.0)
-        return max(min(wanted, orders.limit_w + orders.offset_w, self.rating_w), -self.rating_w)
+        most = self.rating_w
+        if orders.var_first and orders.var is not None:
+            most = min(most, math.sqrt(max(0.0, self.rating_va**2 - orders.var**2)))
+        return max(min(wanted, orders.limit_w + orders.offset_w, most), -most)
 
     def _set_var(self, orders: Orders) -> None:
-        room = math.sqrt(max(0.0, self.rating_va**2 - self.ac_w**2))
+        room = self.var_room
         if orders.var is not None:
             wanted = orders.var
         else:

@@ -54,6 +54,9 @@ class EmulatedSite:
         If its lines are no tree.
     """
 
+    tick_s = 0.25
+    """How often it is stepped [s], whether anybody asks or not."""
+
     def __init__(self, settings: given.Site, clock: Callable[[], float], seed: int, log_of: Logs) -> None:
         self.id = settings.id
         self.board = FaultBoard(None, log_of(settings.id))

@@ -225,7 +225,7 @@ class _Scanner:
         if words[:HEADER_WORDS] != (model, length):
             self.remarks.append(f"model {model} at register {address} changed while it was read and is not used")
             return Found(model, address, length, None, (model, length))
-        layout = _fitting(model, length, words) if repeating else shortest
+        layout = fitting(model, length, words) if repeating else shortest
         self.compare(model, address, length, layout)
         return Found(model, address, length, layout, words[: layout.words])
 
@@ -267,8 +267,8 @@ def _without_repeats(model: int) -> ModelLayout:
     return ModelLayout.of(model, dict.fromkeys(definition(model).count_names(), 0))
 
 
-def _fitting(model: int, length: int, words: Sequence[int]) -> ModelLayout:
-    """The layout with as many repetitions as the model says and its length has room for."""
+def fitting(model: int, length: int, words: Sequence[int]) -> ModelLayout:
+    """The layout with as many repetitions as a model's words say and its length has room for."""
     names = definition(model).count_names()
     if not names:
         return ModelLayout.for_length(model, length)

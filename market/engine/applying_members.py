@@ -21,6 +21,8 @@ from market.engine.state import (
     Standing,
 )
 
+Hands = tuple[tuple[int, int, str], ...]
+
 
 def _anchored(a: Effects, fact: f.Anchored, parts: Parts) -> None:
     a.state.anchor = Anchor(fact.wall_us, fact.engine_us, fact.factor_ppm)
@@ -66,9 +68,20 @@ def _terms_set(a: Effects, fact: f.TermsSet, parts: Parts) -> None:
     if isinstance(part, f.TermsPart):
         member.floor_u, member.ceiling_u = part.floor_u, part.ceiling_u
         member.refused_classes, member.opted_out = part.refused_classes, part.opted_out
+        member.by_hand = _hands(member.by_hand, part.by_hand, a.state.config.slot_of(a.at_us) + 1)
         member.terms_seq = a.seq
         a.remember(fact.member, part.key, part.request)
         a.tell("terms", {"seq": a.seq}, member=fact.member)
+
+
+def _hands(old: Hands, new: Hands, first: int) -> Hands:
+    """What is said of slots from ``first`` on, behind what was said of those that have begun: it happened."""
+    found = [(a, min(b, first), what) for a, b, what in old if a < first]
+    for a, b, what in ((max(a, first), b, what) for a, b, what in new if b > first):
+        if found and found[-1][1:] == (a, what):  # it goes on: nobody plans in between
+            a = found.pop()[0]
+        found.append((a, b, what))
+    return tuple(found)
 
 
 def _standing_agreed(a: Effects, fact: f.StandingAgreed, parts: Parts) -> None:

@@ -49,6 +49,8 @@ def _planned(a: Effects, fact: f.Planned, parts: Parts) -> None:
     for member, part in parts.items():
         if isinstance(part, f.PlannedPart):
             slot.planned_wh[member] = part.net_wh
+    if fact.fell_back:
+        a.state.fell_back[fact.slot] = fact.fell_back
 
 
 def _settled(a: Effects, fact: f.Settled, parts: Parts) -> None:

@@ -139,6 +139,7 @@ class SetTerms:
     ceiling_u: int | None = None
     refused_classes: tuple[str, ...] = ()
     opted_out: tuple[tuple[int, int], ...] = ()
+    by_hand: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +197,11 @@ class MeasureNetwork:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncePlans:
-    """Planned net energy of members in a slot: (member, Wh), positive draws."""
+    """Planned net energy of members in a slot: (member, Wh), positive draws; and whose planner was silent."""
 
     slot: int
     net_wh: tuple[tuple[int, int], ...]
+    fell_back: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,9 @@ class TermsSet(Fact):
 
 
 class TermsPart(Part):
-    """Own terms (market-rules 2.27). ``opted_out`` are slot ranges [from, to) in which it takes no part."""
+    """Own terms (market-rules 2.27). ``opted_out`` are slot ranges [from, to) in which it takes no part, ``by_hand``
+    those in which it has its devices left to themselves, and how.
+    """
 
     key: bytes
     request: bytes
@@ -65,6 +67,7 @@ class TermsPart(Part):
     ceiling_u: int | None = None
     refused_classes: tuple[str, ...] = ()
     opted_out: tuple[tuple[int, int], ...] = ()
+    by_hand: tuple[tuple[int, int, str], ...] = ()
 
 
 class StandingAgreed(Fact):

@@ -33,9 +33,13 @@ class NetworkMeasured(Fact):
 
 
 class Planned(Fact):
-    """Members announced what they expect to draw in a slot, before its gate: standing contracts are served from it."""
+    """Members announced what they expect to draw in a slot, before its gate: standing contracts are served from it.
+
+    ``fell_back`` are members whose planner was silent: their devices follow the rule of fall-back in this slot.
+    """
 
     slot: int
+    fell_back: tuple[int, ...] = ()
 
 
 class PlannedPart(Part):

@@ -17,6 +17,8 @@ from market.settlement import BILL_LINES
 from market.terms import Terms
 
 MOST_WH = 10**12
+BY_HAND = ("greedy", "idle")
+"""What batteries do while a resident has taken over: serve the own building, or rest."""
 RECEIPTS = ("received", "started", "completed", "cannot_comply", "opted_out", "superseded")
 FORMULAS = ("fixed", "mid_market", "retail_minus")
 
@@ -82,6 +84,8 @@ def _set_terms(turn: Turn, command: c.SetTerms) -> Reply:
         return member
     if any(not 0 <= a < b for a, b in command.opted_out):
         return Refused("bad_value", "opted_out")
+    if any(not 0 <= a < b or what not in BY_HAND for a, b, what in command.by_hand):
+        return Refused("bad_value", "by_hand")
     low, high = command.floor_u, command.ceiling_u
     if any(x is not None and abs(x) > 10**12 for x in (low, high)):
         return Refused("too_large", "floor_u or ceiling_u")
@@ -91,7 +95,7 @@ def _set_terms(turn: Turn, command: c.SetTerms) -> Reply:
             if (reason := rule.cannot_honour(terms)) is not None:
                 return Refused("bad_value", reason)
     part = f.TermsPart(
-        command.key.key, command.key.request, low, high, command.refused_classes, command.opted_out
+        command.key.key, command.key.request, low, high, command.refused_classes, command.opted_out, command.by_hand
     )  # fmt: skip
     turn.do(f.TermsSet(command.member), {command.member: part})
     return turn.done(())
@@ -199,7 +203,7 @@ def _announce(turn: Turn, command: c.AnnouncePlans) -> Reply:
         return Refused("market_closed")
     known = {m.member for m in turn.state.members.values() if m.status != ERASED}
     parts: dict[int, f.Part] = {m: f.PlannedPart(wh) for m, wh in sorted(command.net_wh) if m in known}
-    turn.do(f.Planned(command.slot), parts)
+    turn.do(f.Planned(command.slot, tuple(m for m in sorted(command.fell_back) if m in known)), parts)
     return turn.done()
 
 

@@ -61,6 +61,7 @@ class Member(msgspec.Struct):
     erasing: bool = False
     open_orders: dict[str, int] = {}
     answers: dict[bytes, Answer] = {}
+    by_hand: tuple[tuple[int, int, str], ...] = ()
 
     def takes_part(self, slot: int) -> bool:
         """Whether it is a member in ``slot`` and has not opted out of it."""
@@ -290,6 +291,7 @@ class State(msgspec.Struct):
     envelopes: dict[int, list[Envelope]] = {}
     publications: dict[int, EnvelopePublication] = {}
     envelope_default: tuple[int, int] | None = None
+    fell_back: dict[int, tuple[int, ...]] = {}  # slot -> members whose planner was silent
     next_order: int = 1
     next_member: int = 0
     next_contract: int = 1

@@ -118,6 +118,21 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredWorth:
+    """What plans say of stored energy, (S, B) each [micro-currency per kWh]: charging is worth ``bid_u``, discharging
+    costs ``ask_u``, wear included; where ``known``.
+    """
+
+    bid_u: Int
+    ask_u: Int
+    known: NDArray[np.bool_]
+
+    def of(self, members: Int) -> StoredWorth:
+        """The columns ``members``."""
+        return StoredWorth(self.bid_u[:, members], self.ask_u[:, members], self.known[:, members])
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """Columns (S, B) that a strategy prices; see `Strategy.quote_batch`. ``limit_u`` is that of the side it is on."""
 
@@ -128,6 +143,7 @@ class Asked:
     p_max_u: Int
     draws: Draws
     update: int | None = None
+    stored: StoredWorth | None = None
 
 
 class Strategy(ABC):
@@ -162,6 +178,7 @@ class Strategy(ABC):
         agent_ids: Sequence[str],
         update: int | None = None,
         terms: Sequence[Terms | None] | None = None,
+        stored: StoredWorth | None = None,
     ) -> Int:
         """Limit prices of S slots and B agents [micro-currency per kWh], int64 (S, B).
 
@@ -179,6 +196,8 @@ class Strategy(ABC):
             Number of the quote in a continuous session, from 0; None in a call market.
         terms
             Own terms of each agent; no price goes against them.
+        stored
+            What the agents' plans say of stored energy; None where nobody has one.
 
         Raises
         ------
@@ -196,7 +215,7 @@ class Strategy(ABC):
         value, cost, low, high = (np.broadcast_to(c.astype(np.int64), net.shape) for c in columns)
         buys = net >= 0
         draws = Draws(seed, tuple(agent_ids), first_slot, net.shape[0], self.name, update)
-        asked = Asked(net.astype(np.int64), np.where(buys, value, cost), buys, low, high, draws, update)
+        asked = Asked(net.astype(np.int64), np.where(buys, value, cost), buys, low, high, draws, update, stored)
         price_u = np.asarray(self.prices(asked), np.int64)
         return price_u if terms is None else respect_terms(price_u, buys, terms)
 

@@ -27,8 +27,9 @@ class StorageValue(Strategy):
     storage equation give them. Where V' changes within the slot's reach there is an order for each value.
 
     `quote` (with ``Observation.storage``) offers only what stays feasible whichever of its live orders trade, and
-    prices it as if all of them did: buys lie behind the live buys, sells behind the live sells. In a run the plan's
-    stored energy is not seen here: the price of the whole position is that of its far end, from ``stored_kwh``.
+    prices it as if all of them did: buys lie behind the live buys, sells behind the live sells. In a run the price of
+    the whole position is that of the member's plan, if it has one with values of stored energy (docs/planning.md), else
+    that of the position's far end, counted from ``stored_kwh``.
     """
 
     name: ClassVar[str] = "storage_value"
@@ -157,5 +158,9 @@ class StorageValue(Strategy):
         below = sum((-asked.net_wh > x).astype(np.int64) for x in down) + np.zeros_like(asked.net_wh)
         worth_bid = np.minimum(np.array(bid, np.int64)[above], asked.limit_u)
         worth_ask = np.maximum(np.array(ask, np.int64)[len(inner) - below], asked.limit_u)
+        if asked.stored is not None:  # the agent's plan knows better than its parameters
+            known = asked.stored.known
+            worth_bid = np.where(known, np.minimum(asked.stored.bid_u, asked.limit_u), worth_bid)
+            worth_ask = np.where(known, np.maximum(asked.stored.ask_u, asked.limit_u), worth_ask)
         worth: Int = np.clip(np.where(asked.buys, worth_bid, worth_ask), asked.p_min_u, asked.p_max_u)
         return worth

@@ -58,7 +58,10 @@ async def set_terms(call: Call) -> Answer:
     opted_out = tuple((slot_index(service, r.from_), _end(call, r.to)) for r in body.opted_out)
     if any(first >= end for first, end in opted_out):
         raise refuse("bad_value", "a range of opted_out ends before it begins")
-    command = SetTerms(member, call.idempotency, body.floor_u, body.ceiling_u, body.refused_classes, opted_out)
+    by_hand = tuple((slot_index(service, r.from_), _end(call, r.to), r.what) for r in body.by_hand)
+    if any(first >= end for first, end, _ in by_hand):
+        raise refuse("bad_value", "a range of by_hand ends before it begins")
+    command = SetTerms(member, call.idempotency, body.floor_u, body.ceiling_u, body.refused_classes, opted_out, by_hand)
     if not await _is_repeat(call, member):
         check_if_match(call.headers["if-match"], etag(before.revision))
     reply = await submit(call, command)

@@ -226,6 +226,10 @@ def terms_out(names: SlotNames, member: Member, participant: str) -> wire.TermsO
         ceiling_u=member.ceiling_u,
         refused_classes=member.refused_classes,
         opted_out=tuple(wire.SlotRange(from_=names.text(a), to=names.text(b)) for a, b in member.opted_out),
+        by_hand=tuple(
+            wire.HandsOn(from_=names.text(a), to=names.text(b), what=what)  # type: ignore[arg-type]  # as it was said
+            for a, b, what in member.by_hand
+        ),
     )
 
 

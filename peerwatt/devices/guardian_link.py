@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _TIMEOUT_S = 3.0
 _AGAIN_S = 0.5
+_PATIENCE = 3.0
+"""So many times as long as an attempt has taken in vain, until the next one."""
 
 
 class GuardianLink:
@@ -45,7 +47,7 @@ class GuardianLink:
         self._name = name
         self._client: GuardianClient | None = None
         self._opening = asyncio.Lock()
-        self._failed_at_s = float("-inf")
+        self._again_at_s = float("-inf")
         self._failure = ""
         self._leases: dict[tuple[str, str, str], str] = {}
 
@@ -55,8 +57,9 @@ class GuardianLink:
         async with self._opening:
             if self._client is not None and self._client.connected:
                 return self._client
-            now_s = asyncio.get_running_loop().time()
-            if now_s - self._failed_at_s < _AGAIN_S:  # many callers, one attempt
+            loop = asyncio.get_running_loop()
+            begun_s = loop.time()
+            if begun_s < self._again_at_s:  # many callers, one attempt
                 raise DeviceError(self._failure, local=False, remedy="start it with `peerwatt guardian SITE.yaml`")
             if self._client is not None:
                 await self._client.close()
@@ -65,8 +68,10 @@ class GuardianLink:
             try:
                 await client.open()
             except DeviceError as error:
-                self._client, self._failed_at_s, self._failure = None, now_s, error.message
                 await client.close()
+                now_s = loop.time()  # one that hangs has cost time: it is not asked at every call
+                self._client, self._failure = None, error.message
+                self._again_at_s = now_s + max(_AGAIN_S, _PATIENCE * (now_s - begun_s))
                 raise
             self._client = client
             return client

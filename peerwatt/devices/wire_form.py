@@ -22,10 +22,13 @@ class WireUnit:
     factor: int = 1
 
 
-_MILLI = {"hz": "mHz", "pf": "1/1000", "soc": "1/1000", "temperature_c": "m\N{DEGREE SIGN}C"}
+_MILLI = {
+    "hz": "mHz", "reference_hz": "mHz", "reference_v": "mV", "pf": "1/1000", "soc": "1/1000",
+    "temperature_c": "m\N{DEGREE SIGN}C",
+}  # fmt: skip
 _PLAIN = {
     "va": "VA", "var": "var", "state": "", "connected": "", "alarms": "", "limit_enabled": "", "power_enabled": "",
-    "vehicle": "", "shed": "", "heartbeat": "", "connect": "",
+    "vehicle": "", "shed": "", "heartbeat": "", "connect": "", "closed": "", "load_on": "", "source_mode": "",
 }  # fmt: skip
 _ENDINGS = (("_wh", WireUnit("Wh")), ("_w", WireUnit("W")), ("_s", WireUnit("s")))
 

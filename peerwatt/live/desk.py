@@ -10,7 +10,9 @@ import numpy as np
 from market.engine.state import DEFAULTED, ERASED, Member
 from market.session import State as SlotState
 from market.standing import StandingContract
+from peerwatt.envelopes import NONE_WH, Published, with_published
 from peerwatt.own_terms import HIGHEST_U, LOWEST_U
+from peerwatt.planning import HandsOn, with_hands_on
 
 if TYPE_CHECKING:
     from market.engine.state import Standing, State
@@ -41,8 +43,14 @@ class Desk:
         (B,) own limits [micro-currency per kWh].
     standing
         Standing contracts between buildings, in the order in which they are served.
+    by_hand
+        Slots in which residents have taken over from their building's plan.
     planned, entered
         Whether the journal has the slot's plans, and orders of modelled members: after a restart it may.
+    envelopes
+        Limits that the grid operator has published, and the default behind them.
+    fell_back
+        Members whose planner was silent when these plans were made.
     """
 
     takes_orders: bool
@@ -55,6 +63,9 @@ class Desk:
     standing: tuple[StandingContract, ...]
     planned: bool
     entered: bool
+    by_hand: tuple[HandsOn, ...] = ()
+    envelopes: tuple[Published, ...] = ()
+    fell_back: tuple[int, ...] = ()
 
 
 def desk_for(state: State, market: str, slot: int, roll: Roll) -> Desk:
@@ -86,7 +97,42 @@ def desk_for(state: State, market: str, slot: int, roll: Roll) -> Desk:
         standing=tuple(contracts),
         planned=known is not None and bool(known.planned_wh),
         entered=any(order.t_us >= gate_us for order in orders),
+        by_hand=hands_on(state, roll),
+        envelopes=published(state, roll),
+        fell_back=state.fell_back.get(slot, ()),
     )
+
+
+def hands_on(state: State, roll: Roll) -> tuple[HandsOn, ...]:
+    """When residents take over, by what members have said."""
+    return tuple(
+        HandsOn(building, first, end, what)  # type: ignore[arg-type]  # checked when it was said
+        for member, building in roll.pairs
+        for first, end, what in state.members.get(member, _NOBODY).by_hand
+    )
+
+
+def published(state: State, roll: Roll) -> tuple[Published, ...]:
+    """Operating envelopes of the buildings as they stand now, those that go before others first; then the default."""
+    slot_s = state.config.slot_s
+
+    def wh(power_w: int) -> int:
+        return int(NONE_WH) if power_w < 0 else power_w * slot_s // 3600
+
+    rows = [
+        Published(building, row.first_slot, row.end_slot, wh(row.import_w), wh(row.export_w))
+        for member, building in roll.pairs
+        for row in state.envelopes.get(member, ())
+    ]
+    if (default := state.envelope_default) is not None and default != (-1, -1):
+        end = state.config.n_slots
+        rows += [Published(building, 0, end, wh(default[0]), wh(default[1])) for _, building in roll.pairs]
+    return tuple(rows)
+
+
+def as_told(system: System, state: State, roll: Roll) -> System:
+    """The system with what changes plans in the market as it stands now: residents' hands, and envelopes."""
+    return with_published(with_hands_on(system, hands_on(state, roll)), published(state, roll))
 
 
 def _contract(standing: Standing, seller: int, buyer: int) -> StandingContract:
@@ -107,4 +153,6 @@ def with_own_terms(system: System, desk: Desk) -> System:
     """The system with the members' terms and contracts as they stand in the market now."""
     own = replace(system.own, floor_u=desk.floor_u, ceiling_u=desk.ceiling_u, opted_out=None, standing=desk.standing)
     market = replace(system.market, active_from=desk.active_from, active_until=desk.active_until)
-    return replace(system, own=own, market=market)
+    return with_published(
+        with_hands_on(replace(system, own=own, market=market), desk.by_hand), desk.envelopes
+    )  # fmt: skip

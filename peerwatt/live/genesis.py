@@ -96,9 +96,21 @@ def check_servable(loaded: LoadedScenario, system: System) -> None:
         raise loaded.error(
             ("market", "levels"), "the live market is one for all, without levels", f"take them out, or {SIMULATE}"
         )
+    _check_outages(loaded)
     _check_stage(loaded, system, stage, here)
     _check_rule(loaded, system, stage, here)
     _check_buildings(loaded, system)
+
+
+def _check_outages(loaded: LoadedScenario) -> None:
+    """Outages are simulated. In a live market they happen, and whoever forms the island is no part of it yet."""
+    for key in ("outages", "drawn_outages", "microgrid"):
+        if getattr(loaded.scenario, key):
+            raise loaded.error(
+                (key,),
+                "the live market has a grid above that does not fail: outages and islands are simulated only",
+                f"take {key} out, or {SIMULATE}",
+            )
 
 
 def _check_stage(loaded: LoadedScenario, system: System, stage: Stage, here: YamlPath) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,13 +34,17 @@ from peerwatt.clearing import no_contracts
 from peerwatt.clocks import Stopwatch
 from peerwatt.cycle import SlotCycle, dispatch, meter, physics, plan
 from peerwatt.devices.banks import Banks
-from peerwatt.live.desk import Desk, desk_for, with_own_terms
+from peerwatt.grid_support import support_grid
+from peerwatt.live.beside import Clock, Missing, Outside
+from peerwatt.live.desk import Desk, as_told, desk_for, with_own_terms
 from peerwatt.live.genesis import Roll
+from peerwatt.live.lateness import DISPATCH, GATE, METER, StageLateness
+from peerwatt.live.planners import Planners, Silent, book_of, known_silent
 from peerwatt.live.readings import sourced_readings
 from peerwatt.live.reports import SetPoint, SlotReport, network_state, set_points_of
-from peerwatt.market_step import make_book
 from peerwatt.messages import Flows, NetworkState, Plan, Window
 from peerwatt.own_terms import agree
+from peerwatt.planning import Standing
 from peerwatt.plants import ModelBatteries, ModelPlant, ModelSources
 from peerwatt.prices import window_prices
 from peerwatt.simulate import SIMULATION_WINDOW, windows
@@ -58,37 +62,9 @@ HELD_AHEAD = 100
 """Gates that wait beyond the next one: more than can become due while one tick is on its way."""
 
 _LOSS = "loss_remainder_wh"
+_STANDING = "standing."
 _ATTEMPTS = 3
 _AGAIN_S = 0.02
-
-
-class Clock(Protocol):
-    """Engine time; see `peerwatt.clocks.EngineClock`."""
-
-    def __call__(self) -> int:
-        """Engine time now [microseconds since 1970, UTC]."""
-
-    def wall_s(self, engine_us: int) -> float:
-        """Seconds of the wall clock that a stretch of engine time takes."""
-
-    async def until(self, at_us: int) -> int:
-        """Wait for a moment; how late it is then [engine microseconds]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Who is bid for by others.
-
-    Parameters
-    ----------
-    bidders
-        Asked at each gate: ids of buildings whose own clients bid; the model leaves them alone.
-    meters
-        Whether these also send their own meter readings.
-    """
-
-    bidders: Callable[[], frozenset[str]] = frozenset
-    meters: bool = False
 
 
 class Neighbourhood:
@@ -112,6 +88,12 @@ class Neighbourhood:
         Told of each gate, and of what the devices are to do.
     banks
         Batteries and PV, some of them devices; None takes models.
+    lateness
+        Told how late each stage of the cycle is.
+    planners
+        Asks planners of buildings; None waits for each as long as it takes.
+    news
+        Told what people should know.
     """
 
     def __init__(
@@ -121,11 +103,14 @@ class Neighbourhood:
         clock: Clock,
         *,
         plant_file: PlantFile | None = None,
-        outside: Outside = Outside(),
+        outside: Outside | None = None,
         books: FeederBooks | None = None,
         on_slot: Callable[[SlotReport], None] | None = None,
         on_set_points: Callable[[list[SetPoint]], None] | None = None,
         banks: Banks | None = None,
+        lateness: StageLateness | None = None,
+        planners: Planners | None = None,
+        news: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.system = system
         self.market = engine.config.markets[0].market_id
@@ -135,11 +120,15 @@ class Neighbourhood:
         self._engine = engine
         self._clock = clock
         self._plant_file = plant_file
-        self._outside = outside
+        self._outside = outside or Outside()
         self._books = books
         self._on_slot = on_slot
         self._on_set_points = on_set_points
+        self._lateness = lateness or StageLateness()
+        self._planners = planners or Planners()
+        self._news = news
         self._loss_remainder_wh = np.zeros(1)
+        self._standing = Standing.none(system)
         self._banks = banks or Banks(ModelBatteries(system), ModelSources())
         self._plant = ModelPlant(system, self._banks.batteries, self._banks.sources)
 
@@ -164,7 +153,7 @@ class Neighbourhood:
             if not await self._reached(due_us, stop):
                 return
             flows = await self._measured(slot - 1) if delivering else None
-            kept = self._plant.checkpoint()
+            kept = self._plant.checkpoint() | {_STANDING + k: v for k, v in self._standing.checkpoint().items()}
             missed = slot < end and self._clock() >= config.slot_start_us(slot + 1)
             if missed:  # time is not pressing any more, and slots settle in their order
                 await self._close(slot, flows, kept)
@@ -181,6 +170,7 @@ class Neighbourhood:
         """Read the meters of the slot before, if they are not, and keep the plant's state at the start of ``slot``."""
         if flows is not None:
             await self._meters(slot - 1, flows)
+            self._lateness.add(METER, self._late_s(self._engine.config.slot_start_us(slot)))
         if self._plant_file is not None:
             self._plant_file.save(slot, kept | {_LOSS: self._loss_remainder_wh})
 
@@ -237,22 +227,32 @@ class Neighbourhood:
             self._books.note(slot, intent.net_wh[0], self.roll)
         bids: list[Command] = []
         if not desk.planned:  # refused after the gate, and standing contracts do without
-            bids.append(AnnouncePlans(slot, self._by_member(intent.net_wh[0])))
+            bids.append(AnnouncePlans(slot, self._by_member(intent.net_wh[0]), self._fallen_back()))
         orders = self._orders(slot, book)
         if orders and desk.takes_orders and not desk.entered:
             bids.append(EnterMany(self.market, orders))
-        await self._set_points(slot, intent, desk)
         if missed:
+            await self._set_points(slot, intent, desk)
             await self._tell(*bids)
             await self._meters(slot, await self._measured(slot))
             bids = []
         watch = Stopwatch()
         await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
-        clearing_s, late_s = watch.elapsed_s(), self._clock.wall_s(self._clock() - due_us)
+        clearing_s, late_s = watch.elapsed_s(), self._late_s(due_us)
+        if missed:
+            self._lateness.miss()
+        else:
+            self._lateness.add(GATE, late_s)
+            await self._set_points(slot, intent, desk)
+            self._lateness.add(DISPATCH, self._late_s(due_us))
         await self._departures(slot + 1)
         if self._on_slot is not None:
             report = await self._engine.read(lambda state: self._report(state, slot))
             self._on_slot(replace(report, late_s=late_s, halted=desk.halted, clearing_s=clearing_s))
+
+    def _late_s(self, due_us: int) -> float:
+        """So long ago [s of the wall clock]."""
+        return self._clock.wall_s(self._clock() - due_us)
 
     def _tick(self, first_held: int) -> Tick:
         return Tick(self._held(first_held))
@@ -271,12 +271,17 @@ class Neighbourhood:
         """Observe, plan, serve standing contracts and bid, as the simulation does; nobody bids for outside members."""
         window = Window(slot, 1)
         system = with_own_terms(self.system, desk)
+        system = self._planners.at_gate(system, self._planned_before(slot, desk))
         forecast = self._plant.forecast(window)
         prices = window_prices(system, window)
-        intent = plan(system, self._plant.observe(), forecast, prices, window)
+        intent, self._standing = plan(system, self._plant.observe(), forecast, prices, window, self._standing)
         _, net_wh = agree(system, intent.net_wh, window)
         ours = np.array([m in modelled for m in self.roll.member_of], np.bool_)
-        return intent, make_book(system, net_wh, (desk.bids & ours)[None, :], prices, window)
+        active = (desk.bids & ours)[None, :]
+        book, silent = book_of(system, net_wh, active, prices, window, intent)
+        for building, error in silent.items():
+            self._news(f"BIDDER SILENT: {self.system.building_ids[building]}: {error}. It has no order for this slot")
+        return intent, book
 
     def _orders(self, slot: int, book: BookBatch) -> tuple[tuple[int, NewOrder], ...]:
         """Orders of a book of one slot, by rising member number."""
@@ -286,6 +291,14 @@ class Neighbourhood:
             for member, b in self.roll.pairs
             if side[b] and e_wh[b]
         )
+
+    def _planned_before(self, slot: int, desk: Desk) -> Silent | None:
+        """Of a slot that was planned before a restart: who fell back then."""
+        return {slot: frozenset(b for m, b in self.roll.pairs if m in desk.fell_back)} if desk.planned else None
+
+    def _fallen_back(self) -> tuple[int, ...]:
+        """Members whose planner gave no plan for the slot."""
+        return tuple(m for m, b in self.roll.pairs if self._standing.silent[b])
 
     def _by_member(self, per_building: np.ndarray) -> tuple[tuple[int, int], ...]:
         return tuple((m, int(per_building[b])) for m, b in self.roll.pairs)
@@ -336,7 +349,7 @@ class Neighbourhood:
 
         What the engine does not take any more (of somebody erased a moment ago, of a slot long gone) is left out.
         """
-        state, failure = await asyncio.to_thread(self._physics, slot, flows)
+        flows, state, failure = await asyncio.to_thread(self._physics, slot, flows)
         self.roll = Roll.of(self.system, self._engine.member_of)
         meters = meter(self.system, flows, Window(slot, 1))
         for _ in range(_ATTEMPTS):
@@ -352,14 +365,16 @@ class Neighbourhood:
             if not any(isinstance(reply, Refused) for reply in replies):
                 break
 
-    def _physics(self, slot: int, flows: Flows) -> tuple[NetworkState, str]:
-        """What the wires did. A power flow that does not converge is told, and counts as a slot without losses."""
+    def _physics(self, slot: int, flows: Flows) -> tuple[Flows, NetworkState, str]:
+        """What inverters and wires did. A power flow that does not converge is told; the slot then has no losses."""
+        window = Window(slot, 1)
         try:
-            state, rest = physics(self.system, flows, self._loss_remainder_wh, Window(slot, 1))
+            flows = support_grid(self.system, flows, window)
+            state, rest = physics(self.system, flows, self._loss_remainder_wh, window)
         except GridError as error:
-            return NetworkState(np.zeros(1, np.int64), None, None, None, None, None), str(error)
+            return flows, NetworkState(np.zeros(1, np.int64), None, None, None, None, None), str(error)
         self._loss_remainder_wh = rest
-        return state, ""
+        return flows, state, ""
 
     def _missing(self, state: State, slot: int) -> Missing:
         """What the engine has not heard of a slot, and takes. Members that are being erased are measured no longer."""
@@ -392,8 +407,16 @@ class Neighbourhood:
             first = found[0]
             arrays = dict(found[1])
             self._loss_remainder_wh = arrays.pop(_LOSS)
+            standing = {k: arrays.pop(k) for k in list(arrays) if k.startswith(_STANDING)}
+            self._standing = self._standing.restore({k.removeprefix(_STANDING): v for k, v in standing.items()})
             self._plant.restore(arrays)
-        await asyncio.to_thread(self._replay, first, slot)
+        roll = Roll.of(self.system, self._engine.member_of)
+        told = await self._engine.read(lambda state: as_told(self.system, state, roll))
+        silent: Silent = await self._engine.read(
+            lambda state: known_silent(state, Roll.of(self.system, self._engine.member_of))
+        )
+        system = self._planners.at_gate(told, silent)
+        await asyncio.to_thread(self._replay, first, slot, system)
         self.slot = slot
         return slot - first
 
@@ -404,27 +427,20 @@ class Neighbourhood:
             return state.dropped_until
         return last if self._missing(state, last).members else last + 1
 
-    def _replay(self, first: int, end: int) -> None:
+    def _replay(self, first: int, end: int, system: System) -> None:
         """Let the plant do slots again that the journal has: what it does follows from the scenario alone."""
         with self._banks.replaying():
-            self._replay_windows(first, end)
+            self._replay_windows(first, end, system)
 
-    def _replay_windows(self, first: int, end: int) -> None:
+    def _replay_windows(self, first: int, end: int, system: System) -> None:
         for window in windows(first, end, SIMULATION_WINDOW):
             forecast = self._plant.forecast(window)
-            prices = window_prices(self.system, window)
-            intent = plan(self.system, self._plant.observe(), forecast, prices, window)
+            prices = window_prices(system, window)
+            seen = self._plant.observe()
+            intent, self._standing = plan(system, seen, forecast, prices, window, self._standing)
             self._plant.apply(dispatch(intent, no_contracts(window.n, self.system.n_buildings)), window)
-            flows = self._plant.measure(window)
+            flows = support_grid(self.system, self._plant.measure(window), window)
             _, self._loss_remainder_wh = physics(self.system, flows, self._loss_remainder_wh, window)
 
     def _models(self) -> ModelPlant:
         return ModelPlant(self.system, ModelBatteries(self.system))
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """What of a slot's measurements is not in the journal."""
-
-    network: bool
-    members: frozenset[int]

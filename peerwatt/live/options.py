@@ -32,6 +32,12 @@ class Options:
         Buildings left to outside clients, and whether these send their meter readings.
     guardian
         Socket of the guardian that owns the site's devices; None without one.
+    guardian_site
+        Or its site file: a guardian that runs is joined, else it is started and ended with the service.
+    guardian_awaited
+        Whether the service waits at its start until the guardian answers.
+    plan_seconds
+        Longest time that planners of buildings may take at a gate [s]; None: half a slot, at least a second.
     slots
         Stop after so many.
     threads
@@ -55,6 +61,9 @@ class Options:
     outside: frozenset[str] = frozenset()
     outside_meters: bool = False
     guardian: Path | None = None
+    guardian_site: Path | None = None
+    guardian_awaited: bool = False
+    plan_seconds: float | None = None
     slots: int | None = None
     threads: int = 1
 
@@ -83,3 +92,20 @@ class Started:
     first_key: str | None
     key_file: Path | None
     computed_again: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a life of the service ended.
+
+    Parameters
+    ----------
+    lateness
+        Of the stages of the slot cycle; see `peerwatt.live.lateness.StageLateness.summary`.
+    guardian_code
+        Exit code of the guardian that was started with the service: 0 if every device was brought to its safe value,
+        negative after a signal; None where none was started, or it still runs.
+    """
+
+    lateness: Mapping[str, Any]
+    guardian_code: int | None

@@ -16,6 +16,7 @@ BATTERY, CAR, CURTAILMENT = "battery", "car", "pv_curtailment"
 """Devices that get set-points [W]: what it charges, what it charges, what it holds back."""
 
 _PER_UNIT = 1000
+_PPM = 1_000_000
 _W_PER_KW = 1000.0
 _SECONDS_PER_HOUR = 3600
 
@@ -147,6 +148,24 @@ def network_state(system: System, state: NetworkState, failure: str) -> dict[str
         "loading_permille": _whole(state.branch_loading[0] * _PER_UNIT),
         "losses_w": round(float(state.losses_kw[0]) * _W_PER_KW),
         "slack_w": round(float(state.slack_p_kw[0]) * _W_PER_KW),
+        **_of_phases(state),
+    }
+
+
+def _of_phases(state: NetworkState) -> dict[str, Any]:
+    """Where the network is solved phase by phase: ``v_pu_milli`` is then of the phase nearest to a limit.
+
+    Voltages of each phase, unbalance [millionths] by shown bus, current of neutrals [thousandths of a phase's rating]
+    by shown branch, power from the grid above by phase [W].
+    """
+    if state.v_phase_pu is None:
+        return {}
+    assert state.unbalance is not None and state.neutral_loading is not None and state.slack_phase_p_kw is not None
+    return {
+        **{f"v_{phase}_milli": _whole(state.v_phase_pu[0, :, k] * _PER_UNIT) for k, phase in enumerate("abc")},
+        "unbalance_ppm": _whole(state.unbalance[0] * _PPM),
+        "neutral_permille": _whole(state.neutral_loading[0] * _PER_UNIT),
+        "slack_phases_w": _whole(state.slack_phase_p_kw[0] * _W_PER_KW),
     }
 
 

@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from core import PeerwattError, ServiceError
 from peerwatt.clocks import EngineClock, utc_now, utc_now_us
+from peerwatt.devices.opening import places
 from peerwatt.live.anchor import first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
+from peerwatt.live.beside import Outside
 from peerwatt.live.devices import live_devices
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
+from peerwatt.live.guarding import Guard, News, guarded
 from peerwatt.live.history_keeper import HistoryKeeper
+from peerwatt.live.lateness import StageLateness
 from peerwatt.live.listening import address_of, bound_socket, listening
-from peerwatt.live.neighbourhood import Neighbourhood, Outside
-from peerwatt.live.options import PPM, Options, Started
+from peerwatt.live.neighbourhood import Neighbourhood
+from peerwatt.live.options import PPM, Ended, Options, Started
 from peerwatt.live.outside import OutsideClients
+from peerwatt.live.planners import Planners
 from peerwatt.live.recovery import PlantFile
 from peerwatt.live.reports import devices_of
 
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
     from peerwatt.api.binding import Binding
+    from peerwatt.api.metrics import Metrics
     from peerwatt.api.security import Security
     from peerwatt.devices.guardian_link import GuardianLink
     from peerwatt.gateway.gateway import Gateway
@@ -46,6 +52,7 @@ PLANT_FILE = "plant.npz"
 HISTORY_FOLDER = "history"
 HOUSEKEEPING_S = 5.0
 _BROKER_END_S = 3.0
+_LEAST_PLANNING_S = 1.0
 
 
 def serve(
@@ -53,10 +60,12 @@ def serve(
     started: Callable[[Started], None],
     on_slot: Callable[[SlotReport], None],
     over: Callable[[], None],
-) -> None:
+    news: News = lambda _: None,
+) -> Ended:
     """Serve until the slots are over, or SIGINT or SIGTERM comes; when this returns everything is durable and closed.
 
-    After a scenario's end, which ``over`` is told of, the API stays until somebody says stop.
+    After a scenario's end, which ``over`` is told of, the API stays until somebody says stop. ``news`` is told what
+    people should know meanwhile, in a sentence.
 
     Raises
     ------
@@ -64,8 +73,11 @@ def serve(
         With reason and remedy: the scenario, the data folder, the address, the broker's address.
     """
     loaded, system = _prepared(options)
+    service = _Service(options, loaded, system, over, news)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_Service(options, loaded, system, over).run(started, on_slot))
+        runner.run(service.run(started, on_slot))
+    service.lateness.save(options.data)
+    return Ended(service.lateness.summary(), None if service.guard is None else service.guard.code)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -96,12 +108,17 @@ def _prepared(options: Options) -> tuple[LoadedScenario, System]:
 class _Service:
     """One life of the service."""
 
-    def __init__(self, options: Options, loaded: LoadedScenario, system: System, over: Callable[[], None]) -> None:
+    def __init__(
+        self, options: Options, loaded: LoadedScenario, system: System, over: Callable[[], None], news: News
+    ) -> None:
         self.options = options
         self.over = over
+        self.news = news
         self.system = system
         self.config = engine_config(loaded, system)
         self.stop = asyncio.Event()
+        self.lateness = StageLateness()
+        self.guard: Guard | None = None
 
     async def run(self, started: Callable[[Started], None], on_slot: Callable[[SlotReport], None]) -> None:
         """Start, serve, end."""
@@ -110,6 +127,9 @@ class _Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(_signals(self.stop))
             await asyncio.to_thread(_make_folder, self.options.data)
+            socket = await self._guardian(stack)
+            if self.stop.is_set():
+                return
             journal, vault = await self._records(stack)
             security = await self._security(stack)
             binding, listener = self._address(stack, security)
@@ -120,8 +140,9 @@ class _Service:
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
             metrics = Metrics()
+            self._show_lateness(metrics)
             banks, devices = await stack.enter_async_context(
-                live_devices(self.system, self.options.guardian, self.options.factor_ppm / PPM)
+                live_devices(self.system, socket, self.options.factor_ppm / PPM)
             )
 
             def told(report: SlotReport) -> None:
@@ -138,6 +159,9 @@ class _Service:
                 on_slot=told,
                 on_set_points=None if gateway is None else set_point_sink(gateway),
                 banks=banks,
+                lateness=self.lateness,
+                planners=Planners(self._plan_budget_s(), self.news),
+                news=self.news,
             )
             parts = Parts(journal, vault, security, engine, clock)
             keeper = self._history(parts)
@@ -175,6 +199,15 @@ class _Service:
                 await driving
 
     # --- its parts, from the bottom up --------------------------------------------------------------------------------
+
+    async def _guardian(self, stack: AsyncExitStack) -> Path | None:
+        """The socket of the site's guardian, which is there before the market and until after it."""
+        if self.options.guardian is None and self.options.guardian_site is None:
+            return None
+        wanted = {place.plant.device for place in places(self.system)} - {None}
+        guarding = guarded(self.options, frozenset(map(str, wanted)), self.stop, self.news)
+        self.guard = await stack.enter_async_context(guarding)
+        return self.guard.socket
 
     async def _records(self, stack: AsyncExitStack) -> tuple[Journal, Vault]:
         from market.journal.opening import open_journal
@@ -223,6 +256,12 @@ class _Service:
             wires=books if books.needed else None,
         )
 
+    def _plan_budget_s(self) -> float:
+        """Longest time for the planners of a gate, in seconds of the wall clock."""
+        if self.options.plan_seconds is not None:
+            return self.options.plan_seconds
+        return max(self.config.slot_s * PPM / self.options.factor_ppm / 2, _LEAST_PLANNING_S)
+
     def _broker(self) -> BrokerSettings:
         from hardware.mqtt import BrokerSettings, TlsFiles
 
@@ -255,6 +294,15 @@ class _Service:
             version=version("peerwatt"),
             devices=devices_of(self.system),
         )
+
+    def _show_lateness(self, metrics: Metrics) -> None:
+        late, watch = self.lateness, metrics.watch
+        watch(
+            "peerwatt_stage_late_p50_seconds", "Half of the slots were so late", lambda: late.quantile_s(0.5), "stage"
+        )
+        watch("peerwatt_stage_late_p99_seconds", "99 of 100 were so late", lambda: late.quantile_s(0.99), "stage")
+        watch("peerwatt_stage_late_max_seconds", "The latest", late.max_s, "stage")
+        watch("peerwatt_missed_slots_total", "Slots that were over before their gate", lambda: late.missed)
 
     def _history(self, parts: Parts) -> HistoryKeeper:
         from peerwatt.history import HistoryWriter

@@ -12,7 +12,7 @@ import numpy as np
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
 from peerwatt.scenario.expansion import is_community
 from peerwatt.scenario.models import Building, Controllers, Scenario
-from peerwatt.system import Chargers, Demand, ProfileAssets, Storage
+from peerwatt.system import Chargers, Demand, Int, ProfileAssets, Storage
 
 if TYPE_CHECKING:
     from core import SlotGrid
@@ -52,11 +52,14 @@ def demand_columns(buildings: tuple[Building, ...], profiles: ProfileTable) -> D
         factor = buildings[i].power_factor
         if asset.reactive_profile is not None:
             reactive.append((i, asset.reactive_profile, asset.reactive_scale))
-        elif factor < 1.0:
+        elif factor < 1.0 and asset.profile is not None:
             reactive.append((i, asset.profile, asset.scale * sqrt(1.0 - factor**2) / factor))
+    followed = [
+        (i, a.profile, a.scale) for i, a in assets_of(buildings, HeatPumpAsset) if a.profile is not None
+    ]  # the others heat a building: `peerwatt.prepare.heat`
     return Demand(
         load=_columns([(i, a.profile, a.scale) for i, a in assets_of(buildings, LoadAsset)], profiles),
-        heat_pump=_columns([(i, a.profile, a.scale) for i, a in assets_of(buildings, HeatPumpAsset)], profiles),
+        heat_pump=_columns(followed, profiles),
         pv=_columns([(i, a.profile, a.peak_kw) for i, a in assets_of(buildings, PvAsset)], profiles),
         reactive=_columns(reactive, profiles),
     )
@@ -98,14 +101,25 @@ def _battery_controller(own: str | None, default: Controllers, *, shared: bool, 
 
 def charger_columns(scenario: Scenario, buildings: tuple[Building, ...], grid: SlotGrid) -> Chargers:
     """Electric cars as columns, with their stays: listed, read from a file, or drawn by seed."""
-    from grid.assets.ev import EvColumns, session_table
+    from grid.assets.ev import PPM, EvColumns, session_table
 
     rows = list(assets_of(buildings, EvAsset))
-    energy = [round(a.charge_kw * 1000.0 * grid.hours) for _, a in rows]
+
+    def whole(name: str, factor: float, hours: float = 1.0) -> Int:
+        return np.array([round(getattr(a, name) * factor * hours) for _, a in rows], np.int64)
+
     number = [sum(1 for j, _ in rows[:k] if j == i) for k, (i, _) in enumerate(rows)]  # of the building's cars
     stays = [_stays(scenario, buildings[i].id, a, k, grid) for (i, a), k in zip(rows, number, strict=True)]
     return Chargers(
-        columns=EvColumns(np.array([i for i, _ in rows], np.int32), np.array(energy, np.int64)),
+        columns=EvColumns(
+            np.array([i for i, _ in rows], np.int32),
+            charge_max_wh=whole("charge_kw", 1000.0, grid.hours),
+            discharge_max_wh=whole("discharge_kw", 1000.0, grid.hours),
+            discharge_ppm=whole("efficiency_discharge", PPM),
+            floor_wh=whole("floor_kwh", 1000.0),
+            room_wh=whole("room_kwh", 1000.0),
+            wear_u=whole("wear_per_kwh", 1e6),
+        ),
         sessions=session_table(stays),
         controller=tuple(a.controller or scenario.controllers.ev for _, a in rows),
     )

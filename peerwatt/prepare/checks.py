@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from controllers import controllers
 from core import MarketError, ScenarioError
 from market.registry import make_strategy, strategy_classes
-from peerwatt.scenario.assets import BatteryAsset, EvAsset
+from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset
 from peerwatt.scenario.buildings import Strategy
 from peerwatt.scenario.models import Scenario
 from peerwatt.scenario.problems import YamlPath
@@ -41,6 +41,7 @@ def controllers_of(scenario: Scenario) -> Iterator[tuple[YamlPath, str, str]]:
     yield ("controllers", "battery"), default.battery, "battery"
     yield ("controllers", "community_battery"), default.community_battery, "battery"
     yield ("controllers", "ev"), default.ev, "ev"
+    yield ("controllers", "heat_pump"), default.heat_pump, "heat_pump"
     source = scenario.buildings_from
     assets: list[tuple[YamlPath, object]] = [
         (("buildings", i, "assets", j), asset)
@@ -51,7 +52,7 @@ def controllers_of(scenario: Scenario) -> Iterator[tuple[YamlPath, str, str]]:
     if source is not None and source.like is not None:
         assets += [(("buildings_from", "like", "assets", j), asset) for j, asset in enumerate(source.like.assets)]
     for path, asset in assets:
-        if isinstance(asset, BatteryAsset | EvAsset) and asset.controller is not None:
+        if isinstance(asset, BatteryAsset | EvAsset | HeatPumpAsset) and asset.controller is not None:
             yield (*path, "controller"), asset.controller, asset.kind
 
 

@@ -34,11 +34,16 @@ def profile_uses(buildings: tuple[Building, ...]) -> Iterator[tuple[str, Kind, F
     for building in buildings:
         for asset in building.assets:
             if isinstance(asset, LoadAsset | HeatPumpAsset):
-                yield asset.profile, "energy", "load", building.id
+                if asset.profile is not None:
+                    yield asset.profile, "energy", "load", building.id
                 if asset.reactive_profile is not None:
                     yield asset.reactive_profile, "reactive", "load", building.id
             elif isinstance(asset, PvAsset):
                 yield asset.profile, "energy", "generation", building.id
+            if isinstance(asset, HeatPumpAsset) and asset.building is not None:
+                yield asset.building.outdoor, "temperature", "load", building.id
+                if asset.building.sun is not None:
+                    yield asset.building.sun, "irradiance", "load", building.id
         if building.spread_profile is not None:
             yield building.spread_profile, "energy", "load", building.id
 
@@ -49,7 +54,7 @@ def profile_refs(loaded: LoadedScenario, expanded: Expanded) -> dict[str, Ref]:
     Raises
     ------
     ScenarioError
-        If one profile is used both as consumption and as generation.
+        If one profile is used in two ways, such as consumption and generation.
     """
     refs: dict[str, Ref] = {}
     uses: dict[str, tuple[str, str]] = {}
@@ -57,7 +62,7 @@ def profile_refs(loaded: LoadedScenario, expanded: Expanded) -> dict[str, Ref]:
         if uses.setdefault(name, (kind, flow)) != (kind, flow):
             raise loaded.error(
                 ("profiles", name),
-                f"building {building} uses profile {name!r} as {kind} of {flow}, another as {' of '.join(uses[name])}",
+                f"building {building} uses profile {name!r} as {_use(kind, flow)}, another as {_use(*uses[name])}",
                 "define it twice, once for each use",
             )
         if name not in refs:
@@ -68,6 +73,10 @@ def profile_refs(loaded: LoadedScenario, expanded: Expanded) -> dict[str, Ref]:
     if loaded.scenario.carbon.grid is not None:
         refs[CARBON] = _ref(loaded.scenario.carbon.grid, "carbon", "load", "carbon.grid")
     return refs
+
+
+def _use(kind: str, flow: str) -> str:
+    return kind if kind in ("temperature", "irradiance") else f"{kind} of {flow}"
 
 
 def _ref(series: Series | WeatherPv, kind: Kind, flow: Flow, label: str) -> Ref:

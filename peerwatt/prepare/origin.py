@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from peerwatt.scenario.assets import EvAsset
 from peerwatt.scenario.models import Building, Scenario
 from peerwatt.system import Storage
 
@@ -30,7 +31,8 @@ def origin_setup(
     mixes = [by_contract.get(b.contract, residual) for b in buildings]
     n = len(buildings)
     store = np.full(n, -1, np.int64)
-    owners = np.unique(storage.columns.building)
+    feeding = [i for i, b in enumerate(buildings) if any(isinstance(a, EvAsset) and a.discharge_kw for a in b.assets)]
+    owners = np.unique(np.concatenate((storage.columns.building, np.array(feeding, np.int32))))
     store[owners] = np.arange(len(owners))
     return OriginSetup(
         names=names,

@@ -11,11 +11,16 @@ from core import ScenarioError
 from peerwatt.market_wires import market_wires
 from peerwatt.prepare.assets import charger_columns, demand_columns, storage_columns
 from peerwatt.prepare.checks import check_names
+from peerwatt.prepare.envelopes import with_envelopes
+from peerwatt.prepare.heat import heating_columns
+from peerwatt.prepare.inverters import inverter_setup, with_support
 from peerwatt.prepare.market import choose_rule, market_setup, metering_setup
+from peerwatt.prepare.microgrid import with_outages
 from peerwatt.prepare.names import CARBON, profile_refs
 from peerwatt.prepare.origin import origin_setup
 from peerwatt.prepare.others import with_other_elements
 from peerwatt.prepare.own_terms import own_terms
+from peerwatt.prepare.planning import check_planners, planning_setup
 from peerwatt.prepare.static import run_static
 from peerwatt.prepare.supply import supply_columns
 from peerwatt.prepare.wires import connect, load_network, network_elements
@@ -64,6 +69,7 @@ def prepare(
     grid = slot_grid(scenario)
     chosen = choose_rule(loaded, rule)
     check_names(loaded)
+    check_planners(loaded)
     network = load_network(loaded)
     expanded = expand(loaded, None if network is None else network_elements(network))
     if network is not None and scenario.network.other_elements == "keep":
@@ -76,16 +82,13 @@ def prepare(
     if network is not None and scenario.power_flow != "none":
         wires = connect(loaded, network, buildings, threads)
     supply = supply_columns(scenario, buildings, grid, profiles)
-    if scenario.market.backstop == "in_book" and not supply.suppliers and not _one_retailer(supply):
-        raise loaded.error(
-            ("market", "backstop"),
-            "the retailer stands in the book, but retail or feed-in prices differ between contracts",
-            "use market.backstop: after, give every building the same prices, or name the `supplier` of each contract",
-        )
+    _check_backstop(loaded, supply)
     ids = tuple(b.id for b in buildings)
     id_rank = np.argsort(np.argsort(np.array(ids))).astype(np.int64)
     storage = storage_columns(scenario, buildings, grid, idle=chosen.name == NO_MARKET)
     market = market_setup(loaded, buildings, grid, chosen, wires)
+    inverters = inverter_setup(loaded, buildings, grid, profiles, wires)
+    static = run_static(loaded, expanded, grid, chosen, wires, profiles, market.ahead)
     ready = System(
         scenario=scenario,
         grid=grid,
@@ -95,6 +98,7 @@ def prepare(
         demand=demand_columns(buildings, profiles),
         storage=storage,
         chargers=charger_columns(scenario, buildings, grid),
+        heating=heating_columns(loaded, buildings, grid, profiles),
         plants=tuple(device_plant(b.plant) for b in buildings),
         community=np.array([is_community(b) for b in buildings], np.bool_),
         export_limit_wh=_export_limits(buildings, grid.hours),
@@ -105,9 +109,22 @@ def prepare(
         wires=wires,
         origins=origin_setup(scenario, buildings, storage, id_rank),
         carbon_column=profiles.index_of(CARBON) if scenario.carbon.grid is not None else -1,
-        static=run_static(loaded, expanded, grid, chosen, wires, profiles, market.ahead),
+        inverters=inverters,
+        planning=planning_setup(loaded, buildings, grid, threads),
+        static=with_support(static, inverters),
     )
+    ready = with_envelopes(loaded, with_outages(loaded, ready, buildings), buildings)
     return market_wires(ready, (*(stage.rule for stage in market.ahead), chosen))
+
+
+def _check_backstop(loaded: LoadedScenario, supply: Supply) -> None:
+    """A retailer in the book has one price for all, or names."""
+    if loaded.scenario.market.backstop == "in_book" and not supply.suppliers and not _one_retailer(supply):
+        raise loaded.error(
+            ("market", "backstop"),
+            "the retailer stands in the book, but retail or feed-in prices differ between contracts",
+            "use market.backstop: after, give every building the same prices, or name the `supplier` of each contract",
+        )
 
 
 def _one_retailer(supply: Supply) -> bool:

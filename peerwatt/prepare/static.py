@@ -15,6 +15,7 @@ from grid.profiles.plausible import CHECK_UNIT
 from market.registry import Rule
 from peerwatt.prepare.assets import assets_of
 from peerwatt.prepare.origin import origin_names
+from peerwatt.prepare.phases import phase_remarks
 from peerwatt.prepare.supply import supplier_names
 from peerwatt.prepare.wires import branch_infos, bus_infos
 from peerwatt.results.record import BuildingInfo, RunStatic
@@ -61,12 +62,16 @@ def run_static(
         rule_parameters=parameters,
         meter_based=rule.meter_based,
         pairs=rule.pairs,
-        phases=1,
+        phases=1 if wires is None or wires.phases is None else 3,
         buildings=tuple(building_info(b, wires, i) for i, b in enumerate(expanded.buildings)),
         buses=() if wires is None else bus_infos(wires, scenario),
         branches=() if wires is None else branch_infos(wires, scenario),
         notices=tuple(notices),
-        remarks=(*expanded.remarks, *_remarks(expanded.buildings, grid, _unpaired(scenario, rules), wires, profiles)),
+        remarks=(
+            *expanded.remarks,
+            *_remarks(expanded.buildings, grid, _unpaired(scenario, rules), wires, profiles),
+            *_balanced_rules(rules, wires),
+        ),
         options={
             "doubts": [r for r in profiles.remarks() if CHECK_UNIT in r],
             "power_flow": "none" if wires is None else wires.engine,
@@ -74,6 +79,8 @@ def run_static(
             "origins": list(origin_names(scenario)),
             "deals": list(deal_names(scenario)),
             "stages": [{"name": name, "rule": r.name, "pairs": r.pairs} for name, r in rules],
+            **({"heated": heated} if (heated := heated_ids(expanded.buildings)) else {}),
+            **({"feeding": feeding} if (feeding := feeding_ids(expanded.buildings)) else {}),
             "backstop": scenario.market.backstop,
             "suppliers": list(supplier_names(scenario, expanded.buildings)),
             "standing_contracts": [
@@ -148,6 +155,27 @@ def building_info(building: Building, wires: Wires | None, index: int) -> Buildi
     )
 
 
+def heated_ids(buildings: tuple[Building, ...]) -> list[str]:
+    """Buildings with a heat pump that heats them."""
+    return [b.id for b in buildings if any(a.building is not None for _, a in assets_of((b,), HeatPumpAsset))]
+
+
+def feeding_ids(buildings: tuple[Building, ...]) -> list[str]:
+    """Buildings with a car that can feed back."""
+    return [b.id for b in buildings if any(a.discharge_kw for _, a in assets_of((b,), EvAsset))]
+
+
+def _balanced_rules(rules: Sequence[tuple[str, Rule]], wires: Wires | None) -> tuple[str, ...]:
+    """What rules that look at the network do not see where it is solved phase by phase."""
+    if wires is None or wires.phases is None:
+        return ()
+    names = dict.fromkeys(r.name for _, r in rules if r.declares.needs_network)
+    return tuple(
+        f"The rule {name} takes the network as balanced: limits that it keeps may be broken in one phase."
+        for name in names
+    )
+
+
 def _unpaired(scenario: Scenario, rules: Sequence[tuple[str, Rule]]) -> tuple[str, ...]:
     """Rules whose flows between buildings are an attribution; none where the rule of the last stage has pairs.
 
@@ -178,7 +206,12 @@ def _remarks(
             "buyer's purchases spread over the sellers of the slot in proportion to what they sold."
         )
     if wires is not None:
-        said.append("The network is solved as balanced: single-phase connections are recorded, not solved by phase.")
+        if wires.phases is None:
+            said.append(
+                "The network is solved as balanced: single-phase connections are recorded, not solved by phase."
+            )
+        else:
+            said.extend(phase_remarks(wires.network, buildings))
         said.extend(wires.network.remarks)
     if any(b.phase != "abc" for b in buildings) and wires is None:
         said.append("Phase connections are recorded but no network is solved.")

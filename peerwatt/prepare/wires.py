@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core import GridError
+from peerwatt.prepare.phases import check_phases, phase_shares
 from peerwatt.results.record import BranchInfo, BusInfo
 from peerwatt.scenario.expand_network import NetworkElements, NetworkLoad, NetworkSgen, NetworkStorage
 from peerwatt.scenario.models import Building, Scenario
@@ -89,7 +90,8 @@ def connect(loaded: LoadedScenario, network: Network, buildings: tuple[Building,
     Raises
     ------
     ScenarioError
-        If a building stands at a bus that is out of service or not supplied.
+        If a building stands at a bus that is out of service or not supplied, or the network cannot be solved phase by
+        phase where that is asked for.
     """
     position = {bus: i for i, bus in enumerate(network.bus_ids)}
     bus = np.array([position[str(b.bus)] for b in buildings], np.int32)
@@ -105,7 +107,11 @@ def connect(loaded: LoadedScenario, network: Network, buildings: tuple[Building,
     ends = supplied[network.branches.from_bus] & supplied[network.branches.to_bus]
     engine = loaded.scenario.power_flow
     assert engine != "none", "no wires without a power flow"
-    return Wires(network, bus, np.flatnonzero(supplied), np.flatnonzero(ends), engine, threads)
+    phases = None
+    if loaded.scenario.network.phases == "three":
+        check_phases(loaded, network, buildings)
+        phases = phase_shares(buildings)
+    return Wires(network, bus, np.flatnonzero(supplied), np.flatnonzero(ends), engine, threads, phases=phases)
 
 
 def bus_infos(wires: Wires, scenario: Scenario) -> tuple[BusInfo, ...]:

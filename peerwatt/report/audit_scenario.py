@@ -19,6 +19,8 @@ _BREACHES = {
     "over_voltage": "over-voltage [p.u.]",
     "line_overload": "overloaded lines [share of the rating]",
     "transformer_overload": "overloaded transformers [share of the rating]",
+    "unbalance": "voltage unbalance [share]",
+    "neutral_overload": "overloaded neutrals [share of a phase's rating]",
 }
 
 

@@ -118,7 +118,7 @@ def render_comparison(
         ),
         facts=[("Reference", arms[reference]), ("Slots", f"{static.n_slots:,} of {minutes} min"),
                ("Currency", static.currency), ("Network", "balanced network" if static.buses and static.phases == 1
-                                               else ("none" if not static.buses else f"{static.phases} phases"))],
+                                               else ("none" if not static.buses else "solved phase by phase"))],
         sections=sections,
         figures=[*money_figures, *who, *grid],
         footer="Made by peerwatt. This page is complete in itself and loads nothing.",

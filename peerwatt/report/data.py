@@ -45,6 +45,25 @@ class Snapshot:
     slot: int
     v_pu: Floats
     loading: Floats
+    v_phases: Floats | None = None  # (n_buses, 3); v_pu is then that of the phase nearest to a limit
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseData:
+    """What a network solved phase by phase has on top; the last axis is the phases a, b, c.
+
+    ``lowest`` and ``highest`` voltage of the run (n_buses, 3) [p.u.]; ``unbalance_max`` and ``unbalance_p95``
+    (n_buses,) as shares; highest ``loading`` (n_branches, 3) and ``neutral`` (n_branches,), 1.0 = rated; ``slots`` the
+    columns of the table ``slot_phases``, empty when the run kept none.
+    """
+
+    lowest: Floats
+    highest: Floats
+    unbalance_max: Floats
+    unbalance_p95: Floats
+    loading: Floats
+    neutral: Floats
+    slots: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +103,9 @@ class ReportData:
     snapshots: tuple[Snapshot, ...]
     flows_wh: Floats | None
     violations: tuple[Mapping[str, Any], ...]
+    outages: Mapping[str, Any] = field(default_factory=dict)  # trace of islands by column, see peerwatt.microgrid.story
     origins: Mapping[str, Floats] = field(default_factory=dict)  # consumption per slot by origin [Wh]
+    phases: PhaseData | None = None  # None: the network is balanced, or there is none
 
     @property
     def currency(self) -> str:

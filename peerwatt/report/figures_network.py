@@ -58,7 +58,11 @@ def interval_note(data: ReportData) -> str:
     """What the averaging interval means for voltages and loadings."""
     minutes = data.grid.length_s / 60
     text = _CAVEAT if minutes == 15 else f"{plain(minutes)}-minute means; not an EN 50160 assessment"
-    phases = " Balanced network: the three phases are taken as equal." if data.static.phases == 1 else ""
+    phases = (
+        " Balanced network: the three phases are taken as equal."
+        if data.static.phases == 1
+        else " Voltages from phase to neutral, over all phases; loadings are those of the highest phase."
+    )
     return f"{text}.{phases}"
 
 
@@ -209,7 +213,7 @@ def picture(data: ReportData) -> Figure:
     if data.voltage is None or data.loading is None:
         return absent(id_, title, _no_network(data))
     whole = "year" if data.n_days > 350 else "run"
-    panels = [_picture_panel(data, SNAPSHOT_WORDS[s.key], s.v_pu, s.loading, s.slot) for s in data.snapshots]
+    panels = [_picture_panel(data, SNAPSHOT_WORDS[s.key], s.v_pu, s.loading, s) for s in data.snapshots]
     panels.append(_picture_panel(data, f"the {whole}'s highest values", data.voltage.highest, data.loading.highest))
     panels.append(_picture_panel(data, f"the {whole}'s lowest voltages", data.voltage.lowest, data.loading.highest))
     _, geographic = bus_places(data.static)
@@ -221,11 +225,12 @@ def picture(data: ReportData) -> Figure:
                   fallback=drawing)  # fmt: skip
 
 
-def _picture_panel(data: ReportData, name: str, v_pu: Floats, load: Floats, slot: int | None = None) -> Panel:
+def _picture_panel(data: ReportData, name: str, v_pu: Floats, load: Floats, at: Snapshot | None = None) -> Panel:
     places, _ = bus_places(data.static)
     low, high = voltage_scale(limits(data), v_pu)
     top = loading_scale(load)
-    traces = [*_branch_traces(data, places, load, top), _bus_trace(data, places, v_pu, low, high),
+    phases = None if at is None else at.v_phases
+    traces = [*_branch_traces(data, places, load, top), _bus_trace(data, places, v_pu, low, high, phases),
               _loading_bar(top)]  # fmt: skip
     blank = {"visible": False}
     plan: Spec = {"height": 560, "xaxis": blank, "yaxis": {**blank, "scaleanchor": "x"}, "showlegend": False,
@@ -233,9 +238,10 @@ def _picture_panel(data: ReportData, name: str, v_pu: Floats, load: Floats, slot
     top_bus, top_branch = int(v_pu.argmax()), int(load.argmax()) if len(load) else -1
     low_bus = int(v_pu.argmin())
     buses, branches = data.static.buses, data.static.branches
-    when = f"On {data.when(slot)} local time the" if slot is not None else "Over all slots, each element by itself, the"
+    when = "Over all slots, each element by itself, the" if at is None else f"On {data.when(at.slot)} local time the"
+    what = "voltage" if phases is None else "voltage of each bus's phase nearest to a limit"
     text = (
-        f"{when} voltage lies between {volts(float(v_pu[low_bus]))} p.u. ({buses[low_bus].name or buses[low_bus].id}) "
+        f"{when} {what} lies between {volts(float(v_pu[low_bus]))} p.u. ({buses[low_bus].name or buses[low_bus].id}) "
     )
     text += f"and {volts(float(v_pu[top_bus]))} p.u. ({buses[top_bus].name or buses[top_bus].id})"
     if top_branch >= 0:
@@ -297,7 +303,7 @@ def _segments(data: ReportData, places: Floats, chosen: Ints, colour: str, width
             "line": {"color": colour, "width": width}}  # fmt: skip
 
 
-def _bus_trace(data: ReportData, places: Floats, v_pu: Floats, low: float, high: float) -> Spec:
+def _bus_trace(data: ReportData, places: Floats, v_pu: Floats, low: float, high: float, phases: Floats | None) -> Spec:
     at: dict[int, list[str]] = {}
     for building in data.static.buildings:
         at.setdefault(building.bus, []).append(building.id)
@@ -305,7 +311,8 @@ def _bus_trace(data: ReportData, places: Floats, v_pu: Floats, low: float, high:
     for i, bus in enumerate(data.static.buses):
         homes = at.get(i, [])
         shown = ", ".join(homes[:4]) + (f" and {len(homes) - 4} more" if len(homes) > 4 else "")
-        words.append(f"{bus.name} ({bus.id})<br>{v_pu[i]:.4f} p.u.<br>{shown or 'no building'}")
+        by_phase = "" if phases is None else "a {:.4f}, b {:.4f}, c {:.4f} p.u.<br>".format(*phases[i])
+        words.append(f"{bus.name} ({bus.id})<br>{by_phase or f'{v_pu[i]:.4f} p.u.<br>'}{shown or 'no building'}")
     outside = [not b.v_min_pu <= v <= b.v_max_pu for b, v in zip(data.static.buses, v_pu, strict=True)]
     return {
         "type": "scatter", "mode": "markers", "x": column(places[:, 0]), "y": column(places[:, 1]), "text": words,

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from core import RunError
-from peerwatt.report.data import EQUIPMENT, Bands, Floats, Group, ReportData, Snapshot
+from peerwatt.microgrid.story import read_trace
+from peerwatt.report.data import EQUIPMENT, Bands, Floats, Group, PhaseData, ReportData, Snapshot
 from peerwatt.report.sections import MAX_VIOLATIONS, MICRO
 from peerwatt.report.wording import household_kind
 from peerwatt.results import Run
 from peerwatt.results.accumulate import LOADING_BIN, LOADING_BINS, V_BIN_PU, V_LOW_PU
 from peerwatt.results.layout import INCOMPLETE, SCENARIO, part_files
 from peerwatt.results.manifest import installed_versions
+from peerwatt.results.phases import PHASES, unbalance_p95
 from peerwatt.results.static import slot_grid
 
 _SLOT_COLUMNS = {
@@ -70,6 +72,8 @@ def load_report_data(folder: Path | Run) -> ReportData:
         flows_wh=flows if flows.any() else None,
         violations=_violations(run),
         origins=_origins(run),
+        outages=read_trace(run.folder),
+        phases=_phases(run, values),
     )
 
 
@@ -85,6 +89,8 @@ def _slots(run: Run) -> dict[str, Floats]:
     if not np.isfinite(found["price"]).any() and run.summary["energy"]["n_trades"] and "trades" in run.tables:
         found["price"] = _trade_prices(run, len(found["price"]))
     found["price"] = np.where(found["volume_wh"] > 0, found["price"], np.nan)
+    for name in ("v_min_pu", "v_max_pu", "v_mean_pu"):
+        found[name] = np.where(found[name] > 0, found[name], np.nan)  # a dark district has no voltage to show
     return found
 
 
@@ -95,6 +101,26 @@ def _origins(run: Run) -> dict[str, Floats]:
     names = run.static.origins
     wh = np.concatenate([part["consumed_wh"].to_numpy() for part in run.parts("certificates", ["consumed_wh"])])
     return {name: wh[k :: len(names)].astype(np.float64) for k, name in enumerate(names)}
+
+
+def _phases(run: Run, values: dict[str, Any]) -> PhaseData | None:
+    """What the run has by phase."""
+    if run.static.phases == 1 or not int(values["bus_slots"]) or not len(run.static.buses):
+        return None
+    slots: dict[str, Floats] = {}
+    if "slot_phases" in run.tables:
+        parts = list(run.parts("slot_phases"))
+        names = parts[0].column_names[1:]
+        slots = {n: np.concatenate([np.asarray(p[n].to_numpy(), np.float64) for p in parts]) for n in names}
+    return PhaseData(
+        lowest=values["phase_min_pu"],
+        highest=values["phase_max_pu"],
+        unbalance_max=values["unbalance_max"],
+        unbalance_p95=unbalance_p95(values),
+        loading=values["phase_max_loading"],
+        neutral=values["neutral_max_loading"],
+        slots=slots,
+    )
 
 
 def _trade_prices(run: Run, n: int) -> Floats:
@@ -167,9 +193,17 @@ def _snapshots(run: Run, slots: dict[str, Floats]) -> tuple[Snapshot, ...]:
         chosen.append(("highest_loading", int(np.nanargmax(loading))))
     return tuple(
         Snapshot(key, slot, _row(run, "buses", "v_pu", len(run.static.buses), slot),
-                 _row(run, "branches", "loading", len(run.static.branches), slot))
+                 _row(run, "branches", "loading", len(run.static.branches), slot), _phase_row(run, slot))
         for key, slot in chosen
     )  # fmt: skip
+
+
+def _phase_row(run: Run, slot: int) -> Floats | None:
+    """All voltages of a slot by phase; None for a balanced run."""
+    if "bus_phases" not in run.tables:
+        return None
+    width = len(run.static.buses)
+    return np.stack([_row(run, "bus_phases", f"v_{phase}_pu", width, slot) for phase in PHASES], axis=1)
 
 
 def _row(run: Run, table: str, column: str, width: int, slot: int) -> Floats:

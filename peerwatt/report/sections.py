@@ -90,7 +90,7 @@ def _network(data: ReportData) -> str:
     lines = sum(b.kind == "line" for b in s.branches)
     text = f"{count(len(s.buses), 'bus', 'buses')}, {count(lines, 'line')}, "
     text += count(len(s.branches) - lines, "transformer")
-    text += ", balanced network" if s.phases == 1 else f", {s.phases} phases"
+    text += ", balanced network" if s.phases == 1 else ", solved phase by phase"
     return text if data.voltage is not None else f"{text} (no power flow)"
 
 
@@ -192,7 +192,10 @@ def _grid_cards(data: ReportData) -> list[Card]:
             Card("Network losses", energy(g["losses_kwh"] * 1000), f"{percent(g['losses_share'], 2)} of imports")
         )
         cards.append(Card("Voltage", f"{fixed(g['v_min_pu'], 3)}–{fixed(g['v_max_pu'], 3)} p.u.",
-                          "lowest to highest bus, slot means"))  # fmt: skip
+                          f"lowest to highest bus{' and phase' if data.phases else ''}, slot means"))  # fmt: skip
+    if data.phases is not None:
+        cards.append(Card("Highest unbalance", percent(g["max_unbalance"], 2),
+                          f"neutral up to {percent(g['max_neutral_loading'], 0)} of a phase's rating"))  # fmt: skip
     loads = [g[k] for k in ("max_line_loading", "max_transformer_loading") if g[k] is not None]
     if loads:
         words = " / ".join(
@@ -221,9 +224,10 @@ def violations_html(data: ReportData) -> str:
     if not v["checked"]:
         return '<div class="box"><p class="missing">Without a power flow no limits were checked.</p></div>'
     if not v["count"]:
+        by_phase = "" if data.phases is None else ", in any phase; unbalance stayed below 2 %"
         return (
             '<div class="box"><p class="says">No bus left its voltage limits and no line or transformer exceeded its '
-            f'rating in any slot.</p><p class="note">{html(interval_note(data))}</p></div>'
+            f'rating in any slot{by_phase}.</p><p class="note">{html(interval_note(data))}</p></div>'
         )
     by_kind = [count(k["count"], _BROKEN.get(name, label(name))) for name, k in v["by_kind"].items() if k["count"]]
     text = f"{count(v['count'], 'violation')} in {count(v['slots'], 'slot')}: {', '.join(by_kind)}."
@@ -242,12 +246,13 @@ def violations_html(data: ReportData) -> str:
 
 def _violation_row(data: ReportData, item: Mapping[str, Any]) -> list[Cell]:
     voltage = str(item["kind"]).endswith("voltage")
+    of_bus = voltage or item["kind"] == "unbalance"
 
     def size(value: float) -> str:
         return f"{fixed(value, 4)} p.u." if voltage else percent(value)
 
     names = (
-        {b.id: b.name for b in data.static.buses if b.name} if voltage else {b.id: b.name for b in data.static.branches}
+        {b.id: b.name for b in data.static.buses if b.name} if of_bus else {b.id: b.name for b in data.static.branches}
     )
     id_ = str(item["element"])
     name = names.get(id_) or id_

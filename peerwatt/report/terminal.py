@@ -48,7 +48,15 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", ratio=5)
     table.add_column(justify="right", ratio=3, no_wrap=True)
     table.add_column(ratio=6)
-    for rows in (_energy_rows(summary), _money_rows(summary), _grid_rows(summary), _device_rows(summary)):
+    blocks = (
+        _energy_rows(summary),
+        _money_rows(summary),
+        _grid_rows(summary),
+        _inverter_rows(summary),
+        _outage_rows(summary),
+        _device_rows(summary),
+    )
+    for rows in blocks:
         for name, value, more in rows:
             table.add_row(escape(name), value, escape(more))
         table.add_section()
@@ -107,16 +115,47 @@ def _grid_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         minutes = plain(g["averaging_interval_s"] / 60)
         rows.append(("voltage [p.u.]", f"{volts(g['v_min_pu'])}–{volts(g['v_max_pu'])}",
                      f"{minutes}-minute means; not an EN 50160 assessment"))  # fmt: skip
+        if "phases" in g:
+            rows.append(("highest unbalance", percent(g["max_unbalance"], 2),
+                         f"95 % of slots below {percent(g['unbalance_p95'], 2)}"))  # fmt: skip
         rows.append(("network losses", energy(g["losses_kwh"] * 1000), f"{percent(g['losses_share'], 2)} of imports"))
     rows += [
         (f"highest {kind} loading", percent(g[f"max_{kind}_loading"]), "")
         for kind in ("line", "transformer")
         if g[f"max_{kind}_loading"] is not None
     ]
+    if g.get("max_neutral_loading") is not None:
+        rows.append(("highest neutral loading", percent(g["max_neutral_loading"]), "of a phase's rated current"))
     if v["checked"]:
         rows.append(("limit violations", f"{v['count']:,}", f"in {count(v['slots'], 'slot')}"))
     if c["imports_kg"] is not None:
         rows.append(("CO₂ of grid supply", mass(c["imports_kg"]), ""))
+    return rows
+
+
+def _outage_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    found = summary.get("reliability")
+    if not found:
+        return []
+    more = f"SAIFI {plain(round(found['saifi'], 3))}, MAIFI {plain(round(found['maifi'], 3))}"
+    unserved = energy(found["unserved_kwh"] * 1000)
+    stands = "the district stands alone" if found["microgrid"] else "nobody has supply then"
+    return [
+        (count(found["outages"], "outage"), f"SAIDI {number(found['saidi_minutes'])} min", more),
+        ("load not supplied", unserved, stands),
+    ]
+
+
+def _inverter_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What inverters did for the grid, and whether they and the network met in every slot."""
+    block = summary.get("inverters")
+    if not block:
+        return []
+    lost = block["not_converged_slots"]
+    met = f"NOT CONVERGED in {count(lost, 'slot')}" if lost else "converged in every slot"
+    rows = [("reactive by inverters", f"{number(block['q_kvarh'])} kvarh", met)]
+    if wh := block["curtailed_wh"]["voltage"]:
+        rows.append(("curtailed for voltage", energy(wh), f"at {volts(block['v_with_pu'][1])} p.u. at most"))
     return rows
 
 

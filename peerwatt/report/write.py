@@ -8,10 +8,13 @@ from core import RunError
 from peerwatt.report.data import ReportData
 from peerwatt.report.figure import Figure
 from peerwatt.report.figures_energy import carbon, energy_figures
+from peerwatt.report.figures_inverters import inverter_figures
 from peerwatt.report.figures_market import market_figures
 from peerwatt.report.figures_network import network_figures
 from peerwatt.report.figures_origin import origins
+from peerwatt.report.figures_outages import outage_figures, outages_html
 from peerwatt.report.figures_people import people_figures
+from peerwatt.report.figures_phases import phase_figures
 from peerwatt.report.load import load_report_data
 from peerwatt.report.page import Section, figure_html, page_html
 from peerwatt.report.sections import header_facts, key_figures, lead, making_html, notices_html, violations_html
@@ -55,7 +58,8 @@ def report_figures(data: ReportData) -> dict[str, list[Figure]]:
     return {
         "market": market_figures(data),
         "energy": [*energy_figures(data), origins(data)],
-        "network-section": network_figures(data),
+        "network-section": [*network_figures(data), *phase_figures(data), *inverter_figures(data)],
+        "outages": outage_figures(data),
         "people": people_figures(data),
         "climate": [carbon(data)],
     }
@@ -70,6 +74,7 @@ def render_report(data: ReportData) -> str:
         Section("market", "Market", drawn["market"]),
         Section("energy", "Energy", drawn["energy"]),
         Section("network-section", "Network", drawn["network-section"] if data.static.buses else _NO_NETWORK),
+        *([Section("outages", "Outages", outages_html(data) + drawn["outages"])] if drawn["outages"] else []),
         Section("people", "Who gains", drawn["people"]),
         Section("climate", "Climate", drawn["climate"]),
         *([Section("violations", "Violations", violations_html(data))] if data.static.buses else []),

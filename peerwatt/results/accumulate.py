@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from core import RunError
 from peerwatt.results.accumulate_origin import add_origins, origin_arrays
+from peerwatt.results.envelopes import add_envelopes, envelope_arrays
+from peerwatt.results.heat import add_heat, heat_arrays
+from peerwatt.results.inverters import add_inverters, inverter_arrays
+from peerwatt.results.phases import add_phases, histogram, phase_arrays
 from peerwatt.results.record import LEDGER_KINDS, Float, Int, RunStatic, WindowRecord
 from peerwatt.results.static import slot_grid
-from peerwatt.results.violations import KINDS, find_violations
+from peerwatt.results.violations import find_violations, kinds_of
 
 BUILDING_FIELDS = (
     "load_wh", "heat_pump_wh", "ev_wh", "pv_wh", "curtailed_wh", "charge_wh", "discharge_wh", "import_wh", "export_wh",
@@ -120,6 +124,9 @@ class Accumulator:
         self._add_grid(record)
         self._add_violations(record)
         add_origins(self.values, record, calendar, self.grid)
+        add_heat(self.values, record, self.grid.hours)
+        add_inverters(self.values, record, self.grid.hours)
+        add_envelopes(self.values, record)
 
     def _add_energy(self, record: WindowRecord, calendar: Calendar) -> None:
         for name in BUILDING_FIELDS:
@@ -178,10 +185,11 @@ class Accumulator:
         add("profile_price_slots", priced)
         add("profile_price_sum", np.where(priced, price, 0.0))
         if record.v_pu is not None and record.v_pu.shape[1]:
-            add("profile_v_slots", np.ones(record.n_slots))
-            add("profile_v_min_sum", record.v_pu.min(axis=1))
-            add("profile_v_mean_sum", record.v_pu.mean(axis=1))
-            add("profile_v_max_sum", record.v_pu.max(axis=1))
+            add("profile_v_slots", record.live)
+            volts = record.voltages.reshape(record.n_slots, -1)
+            add("profile_v_min_sum", volts.min(axis=1))
+            add("profile_v_mean_sum", volts.mean(axis=1))
+            add("profile_v_max_sum", volts.max(axis=1))
 
     def _add_prices(self, local_wh: Int, price: Float, priced: NDArray[np.bool_]) -> None:
         v = self.values
@@ -251,19 +259,21 @@ class Accumulator:
 
     def _add_grid(self, record: WindowRecord) -> None:
         v = self.values
-        if record.v_pu is not None and record.v_pu.shape[1]:
-            volts = record.v_pu
-            v["bus_slots"] += record.n_slots
-            v["bus_min_pu"][:] = np.minimum(v["bus_min_pu"], volts.min(axis=0))
-            v["bus_max_pu"][:] = np.maximum(v["bus_max_pu"], volts.max(axis=0))
-            v["bus_sum_pu"] += volts.sum(axis=0)
-            v["bus_histogram"] += _histogram((volts - V_LOW_PU) * (1 / V_BIN_PU), V_BINS)
+        if record.v_pu is not None and record.v_pu.shape[1] and record.live.any():
+            volts = record.voltages[record.live]
+            v["bus_slots"] += len(volts)
+            v["bus_min_pu"][:] = np.minimum(v["bus_min_pu"], volts.min(axis=(0, 2)))
+            v["bus_max_pu"][:] = np.maximum(v["bus_max_pu"], volts.max(axis=(0, 2)))
+            v["bus_sum_pu"] += volts.mean(axis=2).sum(axis=0)
+            for k in range(volts.shape[2]):  # with phases each slot counts three times
+                v["bus_histogram"] += histogram((volts[:, :, k] - V_LOW_PU) * (1 / V_BIN_PU), V_BINS)
         if record.branch_loading is not None and record.branch_loading.shape[1]:
             loading = record.branch_loading
             v["branch_slots"] += record.n_slots
             v["branch_max_loading"][:] = np.maximum(v["branch_max_loading"], loading.max(axis=0))
             v["branch_sum_loading"] += loading.sum(axis=0)
-            v["branch_histogram"] += _histogram(loading * (1 / LOADING_BIN), LOADING_BINS)
+            v["branch_histogram"] += histogram(loading * (1 / LOADING_BIN), LOADING_BINS)
+        add_phases(v, record, self.grid.hours)
         if record.losses_kw is not None:
             v["losses_kwh"] += float(record.losses_kw.sum()) * self.static.slot_s / 3600
 
@@ -277,7 +287,7 @@ class Accumulator:
         counts = np.bincount(found.element, minlength=n_buses + len(self.static.branches))
         v["bus_violations"] += counts[:n_buses]
         v["branch_violations"] += counts[n_buses:]
-        for kind in range(len(KINDS)):
+        for kind in range(len(v["violations"])):
             rows = np.flatnonzero(found.kind == kind)
             v["violations"][kind] += len(rows)
             if len(rows):
@@ -304,15 +314,8 @@ def slot_prices(record: WindowRecord, local_wh: Int) -> tuple[Float, NDArray[np.
     return np.where(record.has_price, one_price, by_trades) / _MICRO, priced
 
 
-def _histogram(position: Float, bins: int) -> Int:
-    """Counts per column of ``position`` (slots, things) in bins of width one; shape (things, bins)."""
-    things = position.shape[1]
-    cell = np.clip(position, 0, bins - 1).astype(np.int64) + np.arange(things) * bins
-    return np.bincount(cell.ravel(), minlength=things * bins).reshape(things, bins).astype(np.int64)
-
-
 def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
-    b, a = len(static.buildings), len(static.accounts)
+    b, a, kinds = len(static.buildings), len(static.accounts), len(kinds_of(static))
     n, r = len(static.buses), len(static.branches)
     integer: dict[str, tuple[int, ...]] = {f"month_{name}": (months, b) for name in BUILDING_FIELDS}
     integer |= {f"month_{name}": (months,) for name in ("drawn_wh", "fed_wh", "loss_wh", "local_wh")}
@@ -335,7 +338,7 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
         "attribution_u": (b, b),
         "bus_slots": (), "bus_histogram": (n, V_BINS), "bus_violations": (n,),
         "branch_slots": (), "branch_histogram": (r, LOADING_BINS), "branch_violations": (r,),
-        "violated_slots": (), "violations": (len(KINDS),), "worst_where": (len(KINDS), 2),
+        "violated_slots": (), "violations": (kinds,), "worst_where": (kinds, 2),
     }  # fmt: skip
     integer |= origin_arrays(static, months)
     real: dict[str, tuple[int, ...]] = {
@@ -345,10 +348,11 @@ def _empty(static: RunStatic, months: int) -> dict[str, NDArray[Any]]:
         "price_stat": (7,), "price_range": (2,), "carbon_kg": (2,), "attribution_wh": (b, b), "losses_kwh": (),
         "bus_min_pu": (n,), "bus_max_pu": (n,), "bus_sum_pu": (n,),
         "branch_max_loading": (r,), "branch_sum_loading": (r,),
-        "worst_excess": (len(KINDS),), "worst_value": (len(KINDS),),
+        "worst_excess": (kinds,), "worst_value": (kinds,),
     }  # fmt: skip
     values: dict[str, NDArray[Any]] = {name: np.zeros(shape, np.int64) for name, shape in integer.items()}
-    values |= {name: np.zeros(shape) for name, shape in real.items()}
+    values |= {name: np.zeros(shape) for name, shape in real.items()} | phase_arrays(static)
+    values |= heat_arrays(static) | inverter_arrays(static) | envelope_arrays(static)
     values["bus_min_pu"][:] = np.inf
     values["bus_max_pu"][:] = -np.inf
     values["price_range"][:] = np.inf, -np.inf

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import GridError, RunError
+from peerwatt.results import inverters, phases
 from peerwatt.results.record import (
     CERTIFICATE_ROWS,
+    ENVELOPE_COLUMNS,
+    HEAT_COLUMNS,
     LEDGER_KINDS,
     ORIGIN_WAYS,
     Float,
@@ -34,6 +37,9 @@ _GRID_FIELDS = ("v_pu", "branch_loading", "branch_p_kw", "losses_kw", "slack_p_k
 _ORIGIN_FIELDS = ("origin_wh", "origin_ways_wh", "certificates_wh")
 _STANDING_FIELDS = ("standing_wh", "standing_u")
 _CONTRACT_FIELDS = ("contract_bought_wh", "contract_sold_wh")
+_OPTIONAL_FIELDS = (
+    *_GRID_FIELDS, *phases.FIELDS, *_ORIGIN_FIELDS, *_STANDING_FIELDS, *inverters.FIELDS, "heat", "envelopes",
+)  # fmt: skip
 _SUPPLIER_FIELDS = {"supplier_sold_wh": 0, "supplier_bought_wh": 0, "supplier_u": 1}
 """Columns beyond one per supplier."""
 _ROWS_PER_CHUNK = 250_000
@@ -140,6 +146,26 @@ def check_record(record: WindowRecord, static: RunStatic, next_slot: int) -> Win
         if (column is None) != (not width):
             raise RunError(f"{name} does not fit the run's {width} suppliers")
         values[name] = None if column is None else _int(name, column, (n, width + more))
+    if (record.heat is None) != (not static.heated):
+        raise RunError(f"heat does not fit the run's {len(static.heated)} heated buildings")
+    values["heat"] = _finite("heat", record.heat, (n, len(static.heated), len(HEAT_COLUMNS)), record.first_slot, static)
+    if (record.envelopes is None) != (not static.limited):
+        raise RunError(f"envelopes do not fit the run's {len(static.limited)} limited buildings")
+    if (limits := record.envelopes) is not None:
+        values["envelopes"] = _int("envelopes", limits, (n, len(static.limited), len(ENVELOPE_COLUMNS)))
+    for name, shape in inverters.field_shapes(static).items():
+        column = getattr(record, name)
+        if (column is None) != (not static.supporting):
+            raise RunError(f"{name} does not fit the run's {len(static.supporting)} buildings with grid functions")
+        check = name == "curtailed_for_wh" and column is not None
+        values[name] = (
+            _int(name, column, (n, *shape)) if check else _finite(name, column, (n, *shape), record.first_slot, static)
+        )
+    with_phases = phases.field_shapes(static)
+    for name in phases.FIELDS:
+        if (getattr(record, name) is None) != (static.phases == 1 or record.v_pu is None):
+            raise RunError(f"{name} does not fit a run with {static.phases} phases")
+        values[name] = _finite(name, getattr(record, name), (n, *with_phases[name]), record.first_slot, static)
     for name in _GRID_FIELDS:
         values[name] = _finite(name, getattr(record, name), (n, *widths.get(name, ())), record.first_slot, static)
     return WindowRecord(**values)
@@ -182,9 +208,9 @@ def _finite(name: str, array: Float | None, shape: tuple[int, ...], first_slot: 
     if not np.isfinite(result).all():
         where = np.argwhere(~np.isfinite(result))[0].tolist()
         element = name
-        if name == "v_pu":
+        if name in ("v_pu", "v_phase_pu", "unbalance"):
             element = f"bus {static.buses[where[1]].id}"
-        elif len(where) == 2:
+        elif len(where) >= 2 and name != "slack_phase_p_kw":
             element = f"branch {static.branches[where[1]].id}"
         raise GridError(f"{name} is not a finite number", slot=first_slot + where[0], element=element)
     return result
@@ -219,7 +245,7 @@ def _slice(record: WindowRecord, at: int, n: int) -> WindowRecord:
     values["first_slot"], values["n_slots"] = first, n
     values["postings_u"] = {kind: column[at : at + n] for kind, column in record.postings_u.items()}
     values["trades"] = TradeColumns(**{f.name: getattr(record.trades, f.name)[low:high] for f in fields(TradeColumns)})
-    for name in (*_GRID_FIELDS, *_ORIGIN_FIELDS, *_STANDING_FIELDS):
+    for name in _OPTIONAL_FIELDS:
         values.setdefault(name, None)
     return WindowRecord(**values)
 
@@ -232,7 +258,7 @@ def _join(records: list[WindowRecord]) -> WindowRecord:
         columns = [getattr(record, field.name) for record in records]
         if isinstance(columns[0], np.ndarray):
             values[field.name] = np.concatenate(columns)
-    for name in (*_GRID_FIELDS, *_ORIGIN_FIELDS, *_STANDING_FIELDS):
+    for name in _OPTIONAL_FIELDS:
         missing = [getattr(record, name) is None for record in records]
         if any(missing) and not all(missing):
             raise RunError(f"{name} is missing in some windows and present in others")

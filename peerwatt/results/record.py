@@ -20,6 +20,18 @@ LEDGER_KINDS = ("contract", "residual", "network", "levies", "losses")
 CERTIFICATE_ROWS = ("opened", "made", "supplied", "consumed", "exported", "lost", "held", "passed")
 """What becomes of certificates in a slot; see the table ``certificates``."""
 
+HEAT_COLUMNS = ("electric_wh", "cop", "outdoor_c", "indoor_c", "low_c", "high_c")
+"""What is told of a heated building in a slot; see the table ``heat``."""
+
+CURTAILMENT_REASONS = ("export_limit", "voltage", "rating")
+"""Why PV was curtailed: the building's export limit, the inverter's volt-watt function, or its rating."""
+
+ENVELOPE_COLUMNS = (
+    "import_limit_wh", "export_limit_wh", "import_by", "export_by", "envelope_wh", "own_limit_wh", "battery_wh",
+    "ev_wh", "heat_pump_wh", "unfed_wh", "import_excess_wh", "export_excess_wh",
+)  # fmt: skip
+"""What is told of a building with limits in a slot; see the table ``envelopes``. Limits and reasons: -1 = none."""
+
 ORIGIN_WAYS = ("own", "battery", "neighbours")
 """Ways by which consumption was met; the supplier did the rest."""
 
@@ -94,6 +106,30 @@ class WindowRecord:
     certificates_wh: Int | None = None  # (S, 8, O) the district's certificates, rows as CERTIFICATE_ROWS
     contract_bought_wh: Int | None = None  # (S, B) all contracts, the retailer's in the book and what was sold on too
     contract_sold_wh: Int | None = None  # (S, B); None: they are bought_wh and sold_wh (RunStatic.gross)
+    inverter_q_kvar: Float | None = None  # (S, I) of buildings whose inverters have grid functions, + absorbs
+    curtailed_for_wh: Int | None = None  # (S, I, 3) their curtailed_wh by CURTAILMENT_REASONS
+    support: Float | None = None  # (S, 6) how inverters and network met: `peerwatt.results.inverters.SLOT_COLUMNS`
+    envelopes: Int | None = None  # (S, L, 12) buildings with limits, columns as ENVELOPE_COLUMNS; None: there are none
+    heat: Float | None = None  # (S, H, 6) heated buildings, columns as HEAT_COLUMNS; None: there are none
+    v_phase_pu: Float | None = None  # (S, N, 3) where phases are solved; v_pu is then the one nearest to a limit
+    unbalance: Float | None = None  # (S, N) voltage unbalance factor, as a share
+    phase_loading: Float | None = None  # (S, R, 3); branch_loading is the highest
+    neutral_loading: Float | None = None  # (S, R) neutral current over the rated current of a phase
+    slack_phase_p_kw: Float | None = None  # (S, 3) + draws from the grid above
+
+    @property
+    def voltages(self) -> Float:
+        """Every voltage that was solved (S, N, P): P = 1 if the network is balanced, else 3; without any (S, 0, 1)."""
+        if self.v_phase_pu is not None:
+            return self.v_phase_pu
+        return np.zeros((self.n_slots, 0, 1)) if self.v_pu is None else self.v_pu[:, :, np.newaxis]
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """(S,) slots in which the network had a voltage at all: not those of an outage that leaves it dark."""
+        if self.v_pu is None:
+            return np.ones(self.n_slots, np.bool_)
+        return np.asarray(self.v_pu.any(axis=1), np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +192,7 @@ class RunStatic:
     rule_parameters: dict[str, object]
     meter_based: bool
     pairs: bool  # the rule itself says who trades with whom
-    phases: int  # 1 = balanced network
+    phases: int  # 1 = balanced network, 3 = solved phase by phase
     buildings: tuple[BuildingInfo, ...]
     buses: tuple[BusInfo, ...]
     branches: tuple[BranchInfo, ...]
@@ -193,6 +229,40 @@ class RunStatic:
     def gross(self) -> bool:
         """Whether contracts can be more than what neighbours delivered in the end: records then have both."""
         return self.in_book or len(self.stages) > 1 or bool(self.standing)
+
+    @property
+    def feeding(self) -> tuple[str, ...]:
+        """Ids of buildings with a car that can feed back: what it does is in their ``discharge_wh``."""
+        names = self.options.get("feeding", ())
+        return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+    @property
+    def heated(self) -> tuple[int, ...]:
+        """Columns of the buildings that a heat pump of theirs heats, in the order of records; empty without any."""
+        listed = self.options.get("heated", ())
+        names = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
+        return tuple(i for i, b in enumerate(self.buildings) if b.id in names)
+
+    @property
+    def limited(self) -> tuple[int, ...]:
+        """Columns of the buildings that envelopes, dimming or limits of drawing concern, in the order of records."""
+        listed = self.options.get("limited", ())
+        names = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
+        return tuple(i for i, b in enumerate(self.buildings) if b.id in names)
+
+    @property
+    def limit_reasons(self) -> tuple[tuple[str, str], ...]:
+        """Reasons of limits and their kinds (own, envelope, dimming), in the order of their numbers."""
+        listed = self.options.get("envelopes", ())
+        rows = listed if isinstance(listed, list | tuple) else ()
+        return (("own limit", "own"), *((str(row["reason"]), str(row["kind"])) for row in rows))
+
+    @property
+    def supporting(self) -> tuple[int, ...]:
+        """Columns of the buildings whose inverters have grid functions, in the order of records."""
+        listed = self.options.get("supporting", ())
+        names = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
+        return tuple(i for i, b in enumerate(self.buildings) if b.id in names)
 
     @property
     def traced(self) -> bool:

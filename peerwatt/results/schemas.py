@@ -96,7 +96,7 @@ _SLOTS = TableSchema(
         _wh("pv_wh", "photovoltaic generation after curtailment"),
         _wh("curtailed_wh", "photovoltaic generation that was curtailed"),
         _wh("charge_wh", "charging of batteries, at their AC terminals"),
-        _wh("discharge_wh", "discharging of batteries, at their AC terminals"),
+        _wh("discharge_wh", "discharging of batteries, at their AC terminals, and what cars feed back"),
         _wh("import_wh", "sum of the buildings' metered imports"),
         _wh("export_wh", "sum of the buildings' metered exports"),
         _wh(
@@ -136,7 +136,7 @@ _BUILDINGS = TableSchema(
         _wh("pv_wh", "photovoltaic generation after curtailment"),
         _wh("curtailed_wh", "photovoltaic generation that was curtailed"),
         _wh("charge_wh", "charging of the battery, at its AC terminals"),
-        _wh("discharge_wh", "discharging of the battery, at its AC terminals"),
+        _wh("discharge_wh", "discharging of the battery, at its AC terminals, and what its car feeds back"),
         _wh("soc_wh", "energy stored in the battery at the slot's start"),
         _wh("import_wh", "metered import at the connection point"),
         _wh("export_wh", "metered export at the connection point"),
@@ -171,7 +171,13 @@ _BUSES = TableSchema(
     (
         _SLOT,
         Column("bus", "category", "", "id of the bus"),
-        Column("v_pu", "float32", "p.u.", "voltage magnitude, mean over the slot, per unit of the nominal voltage"),
+        Column(
+            "v_pu",
+            "float32",
+            "p.u.",
+            "voltage magnitude, mean over the slot, per unit of the nominal voltage; where the network is solved phase "
+            "by phase, that of the phase with the least room to a limit",
+        ),
     ),
 )
 
@@ -182,7 +188,7 @@ _BRANCHES = TableSchema(
     (
         _SLOT,
         Column("branch", "category", "", "id of the line or transformer"),
-        Column("loading", "float32", "1", "loading; 1.0 = rated"),
+        Column("loading", "float32", "1", "loading; 1.0 = rated; with phases that of the highest phase"),
         Column(
             "p_kw",
             "float32",
@@ -190,6 +196,61 @@ _BRANCHES = TableSchema(
             "active power at the from side (transformers: high-voltage side)",
             "+ flows into the branch at that side",
         ),
+    ),
+)
+
+_PHASES = ("a", "b", "c")
+_IN_OUT = "+ draws from the grid above, - feeds into it"
+
+_SLOT_PHASES = TableSchema(
+    "slot_phases",
+    "one slot of the whole district; only where the network is solved phase by phase",
+    "slot",
+    (
+        _SLOT,
+        *(
+            Column(
+                f"v_{phase}_{way}_pu", "float32", "p.u.", f"{words} voltage from phase {phase} to neutral of all buses"
+            )
+            for phase in _PHASES
+            for way, words in (("min", "lowest"), ("max", "highest"))
+        ),
+        *(
+            Column(f"exchange_{p}_kw", "float32", "kW", f"power from the grid above in phase {p}", _IN_OUT)
+            for p in _PHASES
+        ),
+        Column("max_unbalance", "float32", "1", "highest voltage unbalance factor of all buses; 0.02 = 2 %"),
+        Column("max_neutral_loading", "float32", "1", "highest current in a neutral over the rated current of a phase"),
+    ),
+)
+
+_BUS_PHASES = TableSchema(
+    "bus_phases",
+    "one bus in one slot; only where the network is solved phase by phase",
+    "slot, then bus in the network's order",
+    (
+        _SLOT,
+        Column("bus", "category", "", "id of the bus"),
+        *(
+            Column(f"v_{p}_pu", "float32", "p.u.", f"voltage from phase {p} to neutral, mean over the slot")
+            for p in _PHASES
+        ),
+        Column("unbalance", "float32", "1", "voltage unbalance factor, negative over positive sequence; 0.02 = 2 %"),
+    ),
+)
+
+_BRANCH_PHASES = TableSchema(
+    "branch_phases",
+    "one line or transformer in one slot; only where the network is solved phase by phase",
+    "slot, then lines, then transformers, in the network's order",
+    (
+        _SLOT,
+        Column("branch", "category", "", "id of the line or transformer"),
+        *(
+            Column(f"loading_{p}", "float32", "1", f"loading of phase {p} at the more loaded end; 1.0 = rated")
+            for p in _PHASES
+        ),
+        Column("neutral_loading", "float32", "1", "current in the neutral over the rated current of a phase"),
     ),
 )
 
@@ -215,7 +276,13 @@ _VIOLATIONS = TableSchema(
     (
         _SLOT,
         Column("element", "category", "", "id of the bus, line or transformer"),
-        Column("kind", "category", "", "over_voltage, under_voltage, line_overload or transformer_overload"),
+        Column(
+            "kind",
+            "category",
+            "",
+            "over_voltage, under_voltage, line_overload, transformer_overload; with phases "
+            "unbalance and neutral_overload too",
+        ),
         Column("value", "float64", "p.u. of nominal voltage, or of rated load", "what it was, to six digits"),
         Column("limit", "float64", "as value", "what it may be"),
         Column("excess", "float64", "as value", "distance beyond the limit, to six digits"),
@@ -263,6 +330,60 @@ _ORIGINS = TableSchema(
     ),
 )
 
+_HEAT = TableSchema(
+    "heat",
+    "one heated building in one slot",
+    "slot, then building in scenario order",
+    (
+        _SLOT,
+        _BUILDING,
+        _wh("electric_wh", "electricity of the heat pump that heats the building"),
+        Column("cop", "float64", "1", "heat it gives per electricity"),
+        Column("outdoor_c", "float64", "degC", "outdoor temperature, mean of the slot", "may be negative"),
+        Column("indoor_c", "float64", "degC", "indoor temperature at the slot's end", "may be negative"),
+        Column("low_c", "float64", "degC", "lower limit of comfort at the slot's end", "may be negative"),
+        Column("high_c", "float64", "degC", "upper limit of comfort at the slot's end", "may be negative"),
+    ),
+)
+
+_INVERTERS = TableSchema(
+    "inverters",
+    "one building whose inverters have grid functions, in one slot",
+    "slot, then building in scenario order",
+    (
+        _SLOT,
+        _BUILDING,
+        Column("q_kvar", "float64", "kvar", "reactive power of its inverters, slot mean", "+ absorbs, - injects"),
+        _wh("export_limit_wh", "photovoltaic generation curtailed to keep the export limit"),
+        _wh("voltage_wh", "photovoltaic generation curtailed because the voltage was high (volt-watt)"),
+        _wh("rating_wh", "photovoltaic generation curtailed by the inverter's rating"),
+        Column("rounds", "int32", "1", "power flows of the slot beyond the first until inverters and network met"),
+        Column("converged", "int32", "1", "1 = they met, 0 = the values are those of the last attempt"),
+    ),
+)
+
+_ENVELOPES = TableSchema(
+    "envelopes",
+    "one building that envelopes, dimming or a limit of drawing concern, in one slot",
+    "slot, then building in scenario order",
+    (
+        _SLOT,
+        _BUILDING,
+        Column("import_limit_wh", "int64", "Wh", "most that may be drawn", nullable=True),
+        Column("export_limit_wh", "int64", "Wh", "most that may be fed in", nullable=True),
+        Column("import_reason", "category", "", "whose limit of drawing it is: `own limit`, or the window's reason"),
+        Column("export_reason", "category", "", "whose limit of feeding in it is"),
+        _wh("envelope_wh", "photovoltaic generation curtailed to keep an envelope"),
+        _wh("own_limit_wh", "photovoltaic generation curtailed that the own limit would have cost alone"),
+        _wh("battery_wh", "charging of batteries that was held back"),
+        _wh("ev_wh", "charging of cars that was held back; it may be caught up later"),
+        _wh("heat_pump_wh", "electricity for heating that was held back"),
+        _wh("unfed_wh", "what batteries and cars did not feed in"),
+        _wh("import_excess_wh", "drawn beyond the limit: nothing was left that could give way"),
+        _wh("export_excess_wh", "fed in beyond the limit"),
+    ),
+)
+
 _LINES = (
     ("local_bought", "energy bought from neighbours"),
     ("local_sold", "energy sold to neighbours"),
@@ -304,14 +425,23 @@ TABLES: dict[str, TableSchema] = {
         _TRADES,
         _BUSES,
         _BRANCHES,
+        _SLOT_PHASES,
+        _BUS_PHASES,
+        _BRANCH_PHASES,
         _LEDGER,
         _VIOLATIONS,
         _CERTIFICATES,
         _ORIGINS,
+        _HEAT,
+        _INVERTERS,
+        _ENVELOPES,
         _BILLS,
     )
 }
 """Every table a run folder may hold."""
 
-SLOT_TABLES = tuple(name for name in TABLES if name != "bills")
+TWINS = {"slot_phases": "slots", "bus_phases": "buses", "branch_phases": "branches"}
+"""Tables that stand beside another one with the same rows, where the network is solved phase by phase."""
+
+SLOT_TABLES = tuple(name for name in TABLES if name != "bills" and name not in TWINS)
 """Tables that are streamed while the run goes on; ``bills`` is written at its end."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core import RunError, round_half_even
 from peerwatt.results import layout
+from peerwatt.results.envelopes import envelope_lines
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.statement_page import PAGE
 from peerwatt.results.statements_market import gross_entries, market_names, neighbour_sentence, parts_sentence
@@ -346,6 +347,7 @@ class _Maker:
             notes.append("Charges per day and per peak, and tax on the invoice, are not part of this statement.")
         if self.pool_only:
             notes.append("Under this rule one shared price covers neighbours' energy and the retailer's part.")
+        notes += envelope_lines(self.static, self.values, self.static.buildings.index(building))
         if self.static.notices:
             notes.append("The readings come from the data named in NOTICE.txt beside the statements' folder.")
         return tuple(notes)

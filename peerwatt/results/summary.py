@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerwatt.results.bills import PERIOD_KINDS
+from peerwatt.results.envelopes import envelope_notes, envelope_summary
 from peerwatt.results.fairness import gini, jain
+from peerwatt.results.heat import building_heat, heat_summary
+from peerwatt.results.inverters import inverter_notes, inverter_summary
+from peerwatt.results.phases import phase_summary
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.remarks import readable_remarks
 from peerwatt.results.schemas import FORMAT
 from peerwatt.results.static import slot_grid
 from peerwatt.results.summary_origin import LOCAL, origin_summary
-from peerwatt.results.violations import KINDS
+from peerwatt.results.violations import kinds_of
 
 if TYPE_CHECKING:
     from market.settlement.bills import Bills
@@ -53,7 +57,11 @@ _GROUPINGS: dict[str, Callable[[BuildingInfo], str]] = {
 
 
 def summarise(
-    static: RunStatic, values: Values, bills: Bills | None = None, devices: Mapping[str, Any] | None = None
+    static: RunStatic,
+    values: Values,
+    bills: Bills | None = None,
+    devices: Mapping[str, Any] | None = None,
+    blocks: Mapping[str, Any] | None = None,
 ) -> Block:
     """All key figures of a run.
 
@@ -65,6 +73,8 @@ def summarise(
         Invoices; without them costs are the sums of the slots' postings.
     devices
         What devices did that stood among the models (`peerwatt.devices.account.devices_summary`); None without any.
+    blocks
+        Further blocks by name, of parts that a run may have (outages, inverters); left out where they are empty.
 
     Returns
     -------
@@ -87,9 +97,18 @@ def summarise(
         **({"suppliers": _suppliers(static, values)} if static.suppliers else {}),
         "savings": _savings(static, values, actual, baseline, undefined),
         "buildings": _buildings(static, values, actual, baseline),
+        **({"heat": heat_summary(static, values)} if static.heated else {}),
+        **({"inverters": inverter_summary(static, values)} if static.supporting else {}),
+        **({"envelopes": envelope_summary(static, values)} if static.limited else {}),
         **({"devices": dict(devices)} if devices else {}),
+        **{name: dict(block) for name, block in (blocks or {}).items() if block},
         "undefined": undefined,
-        "notes": [*_notes(static, bills), *([devices["remark"]] if devices else [])],
+        "notes": [
+            *_notes(static, bills),
+            *inverter_notes(static, values),
+            *envelope_notes(static, values),
+            *([devices["remark"]] if devices else []),
+        ],
     }
     return summary
 
@@ -243,7 +262,7 @@ def _grid(static: RunStatic, values: Values) -> Block:
         chosen = [i for i, branch in enumerate(static.branches) if branch.kind == kind]
         known = bool(values["branch_slots"]) and chosen
         block[f"max_{kind}_loading"] = float(values["branch_max_loading"][chosen].max()) if known else None
-    return block
+    return block | (phase_summary(static, values) if with_v else {})
 
 
 def _violations(static: RunStatic, values: Values) -> Block:
@@ -251,7 +270,7 @@ def _violations(static: RunStatic, values: Values) -> Block:
     grid = slot_grid(static)
     checked = bool(values["bus_slots"]) or bool(values["branch_slots"])
     kinds: Block = {}
-    for k, kind in enumerate(KINDS):
+    for k, kind in enumerate(kinds_of(static)):
         count = int(values["violations"][k])
         worst: Block | None = None
         if count:
@@ -386,6 +405,7 @@ def _buildings(static: RunStatic, values: Values, actual: list[int], baseline: l
             "self_consumption": alone / int(generation[i]) if generation[i] else None,
             "self_sufficiency": alone / int(np.asarray(demand)[i]) if np.asarray(demand)[i] else None,
             "local_share": int(local[i]) / int(used[i]) if used[i] else None,
+            **building_heat(static, values, i),
         }
     return block
 
@@ -400,6 +420,8 @@ def _notes(static: RunStatic, bills: Bills | None) -> list[str]:
     ]
     if static.buses:
         notes.append(f"Voltages and loadings are {minutes:g}-minute means; not an EN 50160 assessment.")
+    if static.heated:
+        notes.append("Indoor temperatures are those of a building with one thermal mass, at the end of each slot.")
     if bills is None:
         notes.append("Costs are the sums of the slots' postings; fixed charges and tax on invoices are not in them.")
     return [*notes, *readable_remarks(static.remarks)]

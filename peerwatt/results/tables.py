@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from peerwatt.results.record import CERTIFICATE_ROWS, LEDGER_KINDS, RunStatic, WindowRecord
+from peerwatt.results import envelopes, inverters, phases
+from peerwatt.results.record import CERTIFICATE_ROWS, HEAT_COLUMNS, LEDGER_KINDS, RunStatic, WindowRecord
 from peerwatt.results.schemas import TABLES, TableSchema
 from peerwatt.results.static import slot_grid
-from peerwatt.results.violations import KINDS, contributors, find_violations
+from peerwatt.results.violations import contributors, find_violations, kinds_of
 
 POOL = "pool"
 """The other side of a trade in rules without pairs."""
@@ -123,8 +124,8 @@ def _grid_columns(record: WindowRecord, static: RunStatic) -> Columns:
     columns: Columns = dict.fromkeys(
         ("v_min_pu", "v_max_pu", "v_mean_pu", "max_line_loading", "max_transformer_loading", "transformer_kw")
     )
-    v = record.v_pu
-    if v is not None and v.shape[1]:
+    if record.v_pu is not None and record.v_pu.shape[1]:
+        v = record.voltages.reshape(record.n_slots, -1)
         columns |= {"v_min_pu": v.min(axis=1), "v_max_pu": v.max(axis=1), "v_mean_pu": v.mean(axis=1)}
     transformer = np.array([branch.kind == "transformer" for branch in static.branches], dtype=np.bool_)
     if record.branch_loading is not None:
@@ -189,6 +190,27 @@ def branches_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
     return {"slot": slot, "branch": branch, "loading": loading, "p_kw": p_kw}
 
 
+def slot_phases_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``slot_phases``; None without phases."""
+    found = phases.slot_columns(record)
+    slots = np.arange(record.first_slot, record.first_slot + record.n_slots, dtype=np.int32)
+    return None if found is None else {"slot": slots, **found}
+
+
+def bus_phases_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``bus_phases``; None without phases."""
+    found = phases.bus_columns(record)
+    slot, bus = _slot_by(record, [b.id for b in static.buses])
+    return None if found is None else {"slot": slot, "bus": bus, **found}
+
+
+def branch_phases_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``branch_phases``; None without phases."""
+    found = phases.branch_columns(record)
+    slot, branch = _slot_by(record, [b.id for b in static.branches])
+    return None if found is None else {"slot": slot, "branch": branch, **found}
+
+
 def ledger_columns(record: WindowRecord, static: RunStatic) -> Columns:
     """Columns of ``ledger``."""
     slot, account = _slot_by(record, list(static.accounts))
@@ -208,7 +230,7 @@ def violations_columns(record: WindowRecord, static: RunStatic) -> Columns | Non
     return {
         "slot": found.slot.astype(np.int32),
         "element": Codes(place[found.element], names),
-        "kind": Codes(found.kind.astype(np.int32), list(KINDS)),
+        "kind": Codes(found.kind.astype(np.int32), list(kinds_of(static))),
         "value": found.value,
         "limit": found.limit,
         "excess": found.excess,
@@ -242,15 +264,50 @@ def origins_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
     }
 
 
+def heat_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``heat``; None without heated buildings."""
+    if record.heat is None:
+        return None
+    slot, building = _slot_by(record, [static.buildings[i].id for i in static.heated])
+    flat = {name: np.ascontiguousarray(record.heat[:, :, k]).ravel() for k, name in enumerate(HEAT_COLUMNS)}
+    return {"slot": slot, "building": building, **flat, "electric_wh": flat["electric_wh"].astype(np.int64)}
+
+
+def inverters_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``inverters``; None where no inverter has functions."""
+    found = inverters.inverter_columns(record, static)
+    slot, building = _slot_by(record, [static.buildings[i].id for i in static.supporting])
+    return None if found is None else {"slot": slot, "building": building, **found}
+
+
+def envelopes_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``envelopes``; None where nobody is limited in more than feeding in."""
+    found = envelopes.envelope_table(record, static)
+    if found is None:
+        return None
+    slot, building = _slot_by(record, [static.buildings[i].id for i in static.limited])
+    names = list(dict.fromkeys(("none", *(reason for reason, _ in static.limit_reasons))))
+    code = np.array([0, *(names.index(reason) for reason, _ in static.limit_reasons)], np.int32)
+    for way in ("import", "export"):
+        found[f"{way}_reason"] = Codes(code[found.pop(f"{way}_by") + 1], names)
+    return {"slot": slot, "building": building, **found}
+
+
 COLUMNS: dict[str, Callable[[WindowRecord, RunStatic], Columns | None]] = {
     "slots": slots_columns,
     "buildings": buildings_columns,
     "trades": trades_columns,
     "buses": buses_columns,
     "branches": branches_columns,
+    "slot_phases": slot_phases_columns,
+    "bus_phases": bus_phases_columns,
+    "branch_phases": branch_phases_columns,
     "ledger": ledger_columns,
     "violations": violations_columns,
     "certificates": certificates_columns,
     "origins": origins_columns,
+    "heat": heat_columns,
+    "inverters": inverters_columns,
+    "envelopes": envelopes_columns,
 }
 """Table -> its columns from a chunk of slots; None where the run has no such table."""

@@ -63,7 +63,7 @@ def made_up_static(
         start_utc=start_utc, slot_s=slot_s, n_slots=n_slots, rule="pair_price" if pairs else "uniform_price",
         rule_parameters={"k": "1/2"}, meter_based=False, pairs=pairs, phases=1, buildings=buildings, buses=buses,
         branches=lines + transformer, notices=("Made-up data.",), remarks=("Nothing here is real.",),
-        options={"origins": ["local_solar", "grid", "wind", "unknown"]},
+        options={"origins": ["local_solar", "grid", "wind", "unknown"], "heated": [buildings[0].id]},
     )  # fmt: skip
 
 
@@ -127,10 +127,13 @@ def _whole_run(static: RunStatic) -> WindowRecord:
     grid = _grid(static, rng, net, exchange)
     traced = _origins(static, energies, loss)
     one = traded & (not static.pairs)
+    warmth = np.array([0.0, 3.0, -4.0, 19.5, 20.0, 23.0]) * np.ones((s, len(static.heated), 1))
+    warmth[:, :, 3] += np.sin(hour)[:, None]
     return WindowRecord(
         first_slot=0, n_slots=s, **energies, active=active, price_num=np.where(one, price, 0),
         price_den=np.ones(s, np.int64), has_price=one, trades=trades, postings_u=postings, baseline_u=baseline,
-        loss_wh=loss, exchange_wh=exchange, **traced, carbon_kg_per_kwh=0.3 + 0.1 * np.sin(hour), **grid,
+        loss_wh=loss, exchange_wh=exchange, **traced, carbon_kg_per_kwh=0.3 + 0.1 * np.sin(hour),
+        heat=warmth, **grid,
     )  # fmt: skip
 
 

@@ -32,7 +32,10 @@ from peerwatt.results.record import LEDGER_KINDS
 from peerwatt.results.run import Run
 from peerwatt.results.schemas import TABLES
 from peerwatt.results.tables import POOL
+from peerwatt.results.verify_envelopes import check_envelopes
+from peerwatt.results.verify_inverters import check_inverters
 from peerwatt.results.verify_origin import check_certificates, check_consumption
+from peerwatt.results.verify_phases import check_phases
 
 _SUMMED = ("load_wh", "heat_pump_wh", "ev_wh", "pv_wh", "curtailed_wh", "charge_wh", "discharge_wh", "import_wh",
            "export_wh")  # fmt: skip
@@ -85,6 +88,9 @@ def verify_run(folder: str | Path) -> VerifyReport:
         ("trades of every member and slot sum to its contract postings", _check_trades),
         ("stored energy follows charging and discharging", _check_batteries),
         ("voltages and loadings of slots are the extremes of buses and branches", _check_grid),
+        ("voltages and loadings of buses and branches are those of their phases", check_phases),
+        ("every curtailed Wh of buildings whose inverters support the grid has its reason", check_inverters),
+        ("limited buildings keep to their limits, or their excess is told", check_envelopes),
         ("every consumed Wh has an origin: origins of every building sum to its consumption", check_consumption),
         ("certificates created are those cancelled, held, handed on or lost, once each", check_certificates),
     )
@@ -142,6 +148,12 @@ def _check_rows(run: Run) -> Iterator[Problem]:
         "buses": len(static.buses),
         "branches": len(static.branches),
         "certificates": len(static.origins),
+        "heat": len(static.heated),
+        "inverters": len(static.supporting),
+        "envelopes": len(static.limited),
+        "slot_phases": 1,
+        "bus_phases": len(static.buses),
+        "branch_phases": len(static.branches),
     }
     claimed = read_manifest(run.folder)["tables"]
     for name in TABLES:
@@ -337,6 +349,7 @@ def _check_batteries(run: Run) -> Iterator[Problem]:
     needs(run, "buildings")
     buildings = run.static.buildings
     before: Ints | None = None
+    feeding = [i for i, b in enumerate(buildings) if b.id in run.static.feeding]
     for name, slots, v in dense_parts(run, "buildings", ["soc_wh", "charge_wh", "discharge_wh"], len(buildings)):
         most = v["soc_wh"] + v["charge_wh"] - v["discharge_wh"]  # at the slot's end
         if len(most) == 0:
@@ -345,6 +358,7 @@ def _check_batteries(run: Run) -> Iterator[Problem]:
         start = np.vstack([first, most[:-1]])
         above = v["soc_wh"] - start
         before = most[-1]
+        above[:, feeding] = 0  # what a car feeds back is in the discharge, and in no store
         for i, k in np.argwhere((above > 1) | (v["soc_wh"] < 0))[:MOST_PER_CHECK]:
             yield Problem("batteries", name, f"slot {slots[i]}: {buildings[k].id} stores {v['soc_wh'][i, k]} Wh, "
                           f"{above[i, k]} Wh more than was there and was charged")  # fmt: skip
@@ -357,8 +371,11 @@ def _check_grid(run: Run) -> Iterator[Problem]:
     lines, transformers = np.flatnonzero(~np.array(kinds, np.bool_)), np.flatnonzero(kinds)
     every = np.arange(len(static.buses))
     extremes = (
-        ("buses", "v_pu", "v_min_pu", every, np.min),
-        ("buses", "v_pu", "v_max_pu", every, np.max),
+        *(
+            (("buses", "v_pu", "v_min_pu", every, np.min), ("buses", "v_pu", "v_max_pu", every, np.max))
+            if static.phases == 1
+            else ()
+        ),  # else of the phases: `check_phases`
         ("branches", "loading", "max_line_loading", lines, np.max),
         ("branches", "loading", "max_transformer_loading", transformers, np.max),
     )

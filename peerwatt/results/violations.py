@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from peerwatt.results.phases import UNBALANCE_MAX
 from peerwatt.results.record import Float, Int, RunStatic, WindowRecord
 
 KINDS = ("over_voltage", "under_voltage", "line_overload", "transformer_overload")
 """Kinds of violation; the table holds positions in this tuple."""
 
-_OVER_VOLTAGE, _UNDER_VOLTAGE, _LINE, _TRANSFORMER = range(4)
+PHASE_KINDS = (*KINDS, "unbalance", "neutral_overload")
+"""The same where the network is solved phase by phase."""
+
+_OVER_VOLTAGE, _UNDER_VOLTAGE, _LINE, _TRANSFORMER, _UNBALANCE, _NEUTRAL = range(6)
 _CONTRIBUTORS = 3
 _DIGITS = 6  # the power flow is good to 1e-6; fewer digits keep equal runs equal on every machine
 
@@ -34,14 +39,25 @@ class Violations:
     injects: NDArray[np.bool_]
 
 
+def kinds_of(static: RunStatic) -> tuple[str, ...]:
+    """Kinds that a run can have."""
+    return KINDS if static.phases == 1 else PHASE_KINDS
+
+
 def find_violations(record: WindowRecord, static: RunStatic) -> Violations:
-    """All violations of a window against the limits of its buses and branches; none without a power flow."""
+    """All violations of a window against the limits of its buses and branches; none without a power flow.
+
+    A bus without any voltage is not supplied: an outage, no under-voltage (EN 50160 tells the two apart).
+    With phases the voltage of a bus is judged by its highest and its lowest phase, its unbalance by `UNBALANCE_MAX`,
+    and the neutral of a branch by the rating of its phases: the assumed neutral is a full one.
+    """
     parts: list[tuple[Int, Int, Int, Float, Float, NDArray[np.bool_]]] = []
     if record.v_pu is not None:
-        v = record.v_pu
+        high, low = record.voltages.max(axis=2), record.voltages.min(axis=2)
         upper = np.array([bus.v_max_pu for bus in static.buses])
         lower = np.array([bus.v_min_pu for bus in static.buses])
-        for which, broken, bounds in ((_OVER_VOLTAGE, v > upper, upper), (_UNDER_VOLTAGE, v < lower, lower)):
+        sides = ((_OVER_VOLTAGE, high, high > upper, upper), (_UNDER_VOLTAGE, low, (low < lower) & (low > 0), lower))
+        for which, v, broken, bounds in sides:
             row, column = np.nonzero(broken)
             injects = np.full(len(row), which == _OVER_VOLTAGE)
             parts.append((row, column, np.full(len(row), which), v[row, column], bounds[column], injects))
@@ -53,11 +69,12 @@ def find_violations(record: WindowRecord, static: RunStatic) -> Violations:
         kinds = np.where(transformer[column], _TRANSFORMER, _LINE)
         injects = _feeds_back(record, transformer, row, column)
         parts.append((row, column + len(static.buses), kinds, loading[row, column], limits[column], injects))
+    parts.extend(_of_phases(record, static))
     if not parts:
         none, zero = np.zeros(0, np.int64), np.zeros(0)
         return Violations(none, none, none, zero, zero, zero, none.astype(np.bool_))
     row, element, kind, value, limit, injects = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    order = np.lexsort((element, row))
+    order = np.lexsort((element, row))  # stable: a kind's place among several of one element is that of its part
     excess = np.abs(value - limit)[order]
     return Violations(
         row[order] + record.first_slot,
@@ -68,6 +85,21 @@ def find_violations(record: WindowRecord, static: RunStatic) -> Violations:
         np.round(excess, _DIGITS),
         injects[order],
     )
+
+
+def _of_phases(
+    record: WindowRecord, static: RunStatic
+) -> Iterator[tuple[Int, Int, Int, Float, Float, NDArray[np.bool_]]]:
+    """Unbalance of buses and overloads of neutrals."""
+    branches = np.array([branch.loading_max for branch in static.branches])
+    for kind, values, limits, first in (
+        (_UNBALANCE, record.unbalance, np.full(len(static.buses), UNBALANCE_MAX), 0),
+        (_NEUTRAL, record.neutral_loading, branches, len(static.buses)),
+    ):
+        if values is not None:
+            row, column = np.nonzero(values > limits)
+            injects = (record.exchange_wh < 0)[row]
+            yield row, column + first, np.full(len(row), kind), values[row, column], limits[column], injects
 
 
 def _feeds_back(record: WindowRecord, transformer: NDArray[np.bool_], row: Int, column: Int) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ from peerwatt.results.buffer import RecordBuffer, chunk_slots
 from peerwatt.results.manifest import installed_versions, write_manifest
 from peerwatt.results.parts import PartWriter
 from peerwatt.results.record import RunStatic, WindowRecord
-from peerwatt.results.schemas import SLOT_TABLES, TABLES
+from peerwatt.results.schemas import SLOT_TABLES, TABLES, TWINS
 from peerwatt.results.static import static_from_json, static_to_json
 from peerwatt.results.summary import summarise, summary_json
 from peerwatt.results.tables import COLUMNS, POOL
@@ -84,14 +84,18 @@ class RunWriter:
         overwrite: bool = False,
         at: Checkpoint | None = None,
     ) -> None:
-        unknown = sorted(set(tables) - set(SLOT_TABLES))
+        unknown = sorted(set(tables) - set(SLOT_TABLES) - set(TWINS))
         if unknown or part_slots <= 0:
             raise RunError(f"no such tables: {unknown}" if unknown else "part_slots must be positive")
         _check_ids(static)
         self.target = folder
         self.folder = _claim(folder, overwrite) if at is None else at.folder
         self.static, self.part_slots = static, part_slots
-        self.tables = tuple(table for table in SLOT_TABLES if table in tables)
+        fitting = set(tables) - (set() if static.heated else {"heat"})
+        fitting -= set() if static.supporting else {"inverters"}
+        fitting -= set() if static.limited else {"envelopes"}
+        twins = set() if static.phases == 1 else {twin for twin, table in TWINS.items() if table in fitting}
+        self.tables = tuple(table for table in TABLES if table in (fitting - set(TWINS)) | twins)
         next_slot = 0 if at is None else at.next_slot
         self._buffer = RecordBuffer(static, chunk_slots(static, part_slots), next_slot)
         part = -(-next_slot // part_slots)
@@ -198,6 +202,7 @@ class RunWriter:
         scenario_text: str = "",
         bills: Bills | None = None,
         devices: Mapping[str, Any] | None = None,
+        blocks: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
         statements: bool = True,
         extras: Sequence[Callable[[Path], None]] = (),
@@ -212,6 +217,8 @@ class RunWriter:
             The buildings' invoices (``BillAccumulator.bills()`` of settlement); without them costs are the slots' sums.
         devices
             What devices did that stood among the models: the block ``devices`` of the summary.
+        blocks
+            Further blocks of the summary by name.
         versions
             Versions of the software used; default: those installed.
         statements
@@ -233,7 +240,7 @@ class RunWriter:
         if self._closed_slot != self.static.n_slots:
             raise RunError(f"the run ended at slot {self._closed_slot} of {self.static.n_slots}")
         layout.remove_unfinished(self.folder)
-        self._write_ending(scenario_text, bills, devices)
+        self._write_ending(scenario_text, bills, devices, blocks)
         if statements:
             from peerwatt.results.run import Run
             from peerwatt.results.statements import write_statements
@@ -250,12 +257,18 @@ class RunWriter:
             self.folder = self.target
         return self.target
 
-    def _write_ending(self, scenario_text: str, bills: Bills | None, devices: Mapping[str, Any] | None) -> None:
+    def _write_ending(
+        self,
+        scenario_text: str,
+        bills: Bills | None,
+        devices: Mapping[str, Any] | None,
+        blocks: Mapping[str, Any] | None,
+    ) -> None:
         values = self._accumulator.values
         put = layout.write_atomic
         put(self.folder / layout.SCENARIO, scenario_text.encode())
         put(self.folder / layout.NOTICE, ("\n\n".join(self.static.notices) + "\n").encode())
-        put(self.folder / layout.SUMMARY, summary_json(summarise(self.static, values, bills, devices)))
+        put(self.folder / layout.SUMMARY, summary_json(summarise(self.static, values, bills, devices, blocks)))
         arrays = values | {"months": np.array(month_labels(self.static))}
         put(self.folder / layout.AGGREGATES, _npz(arrays, compressed=True))
         written = list(self.tables)

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from peerwatt.scenario.base import DateTime, Efficiency, Model, NotNegative, Positive, Share, Weekday
+from peerwatt.scenario.heat import HeatedBuilding
+from peerwatt.scenario.inverters import Inverter
+from peerwatt.scenario.phases import Phase
 
 WEEK: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
 
@@ -25,13 +28,16 @@ class LoadAsset(Model):
     reactive_scale: Annotated[float, Field(allow_inf_nan=False)] = Field(
         1.0, description="factor on the reactive profile (kvar for a relative profile)"
     )
+    phase: Phase | None = Field(None, description="phases it is connected to; default: the building's")
 
 
 class HeatPumpAsset(Model):
-    """A heat pump as a consumption profile."""
+    """A heat pump: a consumption profile, or one that heats the building and is controlled."""
 
     kind: Literal["heat_pump"] = Field("heat_pump", description="heat_pump")
-    profile: str = Field(description=PROFILE)
+    profile: str | None = Field(None, description=PROFILE + "; this or building")
+    building: HeatedBuilding | None = Field(None, description="what it heats, instead of a profile")
+    controller: str | None = Field(None, description="of one that heats; default: controllers.heat_pump")
     scale: NotNegative = Field(1.0, description="factor on the profile (kW for a relative profile)")
     reactive_profile: str | None = Field(
         None, description="profile of reactive power [kvarh]; default: from the building's power_factor"
@@ -39,6 +45,17 @@ class HeatPumpAsset(Model):
     reactive_scale: Annotated[float, Field(allow_inf_nan=False)] = Field(
         1.0, description="factor on the reactive profile (kvar for a relative profile)"
     )
+    phase: Phase | None = Field(None, description="phases it is connected to; default: the building's")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> HeatPumpAsset:
+        if (self.profile is None) == (self.building is None):
+            raise ValueError("name exactly one of profile, building")
+        if self.building is not None and self.reactive_profile is not None:
+            raise ValueError("reactive_profile goes with profile; with building the power_factor counts")
+        if self.controller is not None and self.building is None:
+            raise ValueError("controller goes with building; a profile is not controlled")
+        return self
 
 
 class PvAsset(Model):
@@ -47,6 +64,8 @@ class PvAsset(Model):
     kind: Literal["pv"] = Field("pv", description="pv")
     profile: str = Field(description=PROFILE)
     peak_kw: NotNegative = Field(1.0, description="factor on the profile (kWp for a relative profile)")
+    inverter: Inverter | None = Field(None, description="its grid functions, over those of the building")
+    phase: Phase | None = Field(None, description="phases it is connected to; default: the building's")
 
 
 class BatteryAsset(Model):
@@ -64,6 +83,8 @@ class BatteryAsset(Model):
     min_soc: Share = Field(0.0, description="lowest stored share used")
     max_soc: Share = Field(1.0, description="highest stored share used")
     controller: str | None = Field(None, description="default: controllers.battery")
+    inverter: Inverter | None = Field(None, description="its grid functions, over those of the building")
+    phase: Phase | None = Field(None, description="phases it is connected to; default: the building's")
 
 
 class EvSession(Model):
@@ -98,9 +119,17 @@ class EvAsset(Model):
     )
     drawn: EvSessions | None = Field(None, description="sessions drawn by seed; `drawn: {}` takes every default")
     controller: str | None = Field(None, description="default: controllers.ev")
+    discharge_kw: NotNegative = Field(0.0, description="highest power of feeding back; 0: it does not")
+    efficiency_discharge: Efficiency = Field(0.95, description="fed back over taken out of the car")
+    floor_kwh: NotNegative = Field(0.0, description="what a stay may take from the car below its state at arrival")
+    room_kwh: NotNegative = Field(0.0, description="what a stay may put into the car beyond energy_kwh")
+    wear_per_kwh: NotNegative = Field(0.0, description="cost of wear per kWh fed back, in the currency")
+    phase: Phase | None = Field(None, description="phases it is connected to; default: the building's")
 
     @model_validator(mode="after")
     def _one_source(self) -> EvAsset:
+        if not self.discharge_kw and (self.floor_kwh or self.room_kwh or self.wear_per_kwh):
+            raise ValueError("floor_kwh, room_kwh and wear_per_kwh need discharge_kw: without it nothing is fed back")
         if sum(x is not None for x in (self.sessions, self.sessions_file, self.drawn)) != 1:
             raise ValueError("name exactly one of sessions, sessions_file, drawn")
         return self
@@ -113,3 +142,16 @@ Asset = Annotated[
 """Any asset; ``kind`` says which."""
 
 AssetKind = Literal["load", "heat_pump", "pv", "battery", "ev"]
+
+
+def rated_kw(asset: Asset) -> float:
+    """Rated power of an asset [kW]: peak of PV, charger, battery's higher way, heat pump; of a load its factor."""
+    if isinstance(asset, PvAsset):
+        return asset.peak_kw
+    if isinstance(asset, BatteryAsset):
+        return max(asset.charge_kw, asset.discharge_kw)
+    if isinstance(asset, EvAsset):
+        return asset.charge_kw
+    if isinstance(asset, HeatPumpAsset) and asset.building is not None:
+        return asset.building.electric_kw
+    return asset.scale

@@ -8,7 +8,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema,
 
 from peerwatt.scenario.assets import Asset, AssetKind, BatteryAsset, EvAsset, PvAsset
 from peerwatt.scenario.base import BusName, Id, Model, Moment, NotNegative, Price, Share
+from peerwatt.scenario.inverters import Inverter
 from peerwatt.scenario.own_terms import OwnTerms
+from peerwatt.scenario.phases import Phase, PlacedPhase
+from peerwatt.scenario.planning import PlannedBy
 from peerwatt.scenario.plant import Plant
 from peerwatt.scenario.supply import Fill, Sign, SkipRows, Stamp
 
@@ -44,7 +47,7 @@ class BuildingLike(Model):
     """Everything of a building but its id: what buildings of a folder or network have in common."""
 
     bus: BusName | None = Field(None, description="bus name or index in the network; not needed without a network")
-    phase: Literal["a", "b", "c", "abc"] = Field("abc", description="phases it is connected to")
+    phase: Phase = Field("abc", description="phases it is connected to; matters with `network.phases: three`")
     contract: str = Field("default", description="name of an entry of `contracts`")
     metering_minutes: Annotated[int, Field(gt=0)] | None = Field(
         None, description="interval of the meter, a multiple of the slot; default: the slot length"
@@ -54,11 +57,18 @@ class BuildingLike(Model):
     )
     spread_profile: str | None = Field(None, description="name of an entry of `profiles`; for `profile`")
     export_limit_kw: NotNegative | None = Field(None, description="highest power fed in; PV is curtailed beyond it")
+    import_limit_kw: NotNegative | None = Field(
+        None, description="highest power drawn; batteries, cars and heating give way, fixed load does not"
+    )
     power_factor: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="of the load, inductive")
+    inverter: Inverter | None = Field(None, description="grid functions of its inverters, over those of the scenario")
     household: Household = Field(Household(), description="attributes for the report on who gains and who loses")
     membership: Membership = Field(Membership(), description="when it takes part in the market")
     strategy: Strategy | None = Field(None, description="default: strategies.by_building, then strategies.default")
     terms: OwnTerms = Field(OwnTerms(), description="its own terms: what the market may do with its energy")
+    controller: PlannedBy | None = Field(
+        None, description="planner of the building (docs/planning.md); default: controllers.building; none: no plan"
+    )
     energy_class: str | None = Field(None, description="class of the energy that it sells, for rules that know classes")
     class_premiums_per_kwh: dict[str, Price] = Field(
         default_factory=dict, description="what it pays beyond its limit price, by class of energy, currency per kWh"
@@ -176,7 +186,19 @@ class Placement(Model):
     membership: Membership | None = Field(None, description="membership that they get instead of theirs")
     terms: OwnTerms | None = Field(None, description="own terms that they get instead of theirs")
     export_limit_kw: NotNegative | None = Field(None, description="export limit that they get instead of theirs")
+    import_limit_kw: NotNegative | None = Field(None, description="import limit that they get instead of theirs")
+    controller: PlannedBy | None = Field(None, description="planner that they get instead of theirs")
+    inverter: Inverter | None = Field(None, description="inverter functions that they get instead of theirs")
     plant: Plant | None = Field(None, description="plant that they get instead of theirs")
+    phase: PlacedPhase | None = Field(
+        None,
+        description="phase that they get instead of theirs; `drawn` gives each a, b or c by seed, as many of each. "
+        "With `phase_of` or `asset` it is those assets' and the building's stays",
+    )
+    phase_of: tuple[AssetKind, ...] = Field((), description="kinds of asset that `phase` is for")
+    phase_up_to_kw: NotNegative | None = Field(
+        None, description="of the assets in `phase_of` only those of at most this rated power; larger ones keep theirs"
+    )
     share: Share = Field(1.0, description="share of the eligible buildings with a load, rounded to whole buildings")
     among: Among = Field(
         ("all",), description="condition or list of conditions on the building, as it is after the placements above"
@@ -189,12 +211,18 @@ class Placement(Model):
     @model_validator(mode="after")
     def _places_something(self) -> Placement:
         given = (
-            self.asset, self.contract, self.strategy, self.membership, self.terms, self.export_limit_kw, self.plant
+            self.asset, self.contract, self.strategy, self.membership, self.terms, self.export_limit_kw, self.plant,
+            self.phase, self.inverter, self.controller, self.import_limit_kw,
         )  # fmt: skip
         if all(x is None for x in given) and not self.remove:
             raise ValueError(
-                "name at least one of asset, remove, contract, strategy, membership, terms, export_limit_kw, plant"
+                "name at least one of asset, remove, contract, strategy, membership, terms, export_limit_kw, plant, "
+                "phase, inverter, controller, import_limit_kw"
             )
+        if self.phase is None and self.phase_of:
+            raise ValueError("phase_of needs a phase")
+        if not self.phase_of and self.phase_up_to_kw is not None:
+            raise ValueError("phase_up_to_kw needs phase_of")
         if self.size_spread and self.asset is None:
             raise ValueError("size_spread needs an asset whose size can vary")
         return self

@@ -18,6 +18,9 @@ Use = Literal["profile", "price", "carbon"]
 
 _KINDS: dict[Use, str] = {"profile": "energy", "price": "price", "carbon": "carbon"}
 
+_WEATHER = {"degC": "temperature", "W/m2": "irradiance"}
+"""Units of profiles that are levels, with the kind of each."""
+
 _COMMON_UNITS = ("kWh", "Wh", "kW", "W", "kvarh", "kvar", "EUR/kWh", "EUR/MWh", "ct/kWh", "g/kWh", "kg/kWh")
 
 
@@ -54,7 +57,8 @@ def check_series(series: Series, path: YamlPath, problems: Problems, *, use: Use
     _column(series, path, problems)
     if series.unit is not None:
         check_unit(series.unit, path, problems, use, currency)
-    if use == "profile" and series.file is not None and series.sign is None and "var" not in (series.unit or ""):
+    flows = "var" not in (series.unit or "") and series.unit not in _WEATHER
+    if use == "profile" and series.file is not None and series.sign is None and flows:
         problems.add(path, "does not say which way a positive value flows", "add `sign: load` or `sign: generation`")
 
 
@@ -89,6 +93,8 @@ def check_unit(unit: str, path: YamlPath, problems: Problems, use: Use, currency
     """Collect a unit that does not exist or measures something else; ``path`` is what holds the key ``unit``."""
     here = (*path, "unit")
     kind = "reactive" if use == "profile" and "var" in unit else _KINDS[use]
+    if use == "profile":
+        kind = _WEATHER.get(unit, kind)
     try:
         parsed = parse_unit(unit, kind, file=None, path=None)
     except ScenarioError as error:

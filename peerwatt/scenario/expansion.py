@@ -106,11 +106,16 @@ def profile_names(building: Building) -> Iterator[str]:
     """Names of the profiles that a building uses, in the order of its assets."""
     for asset in building.assets:
         if isinstance(asset, LoadAsset | HeatPumpAsset):
-            yield asset.profile
+            if asset.profile is not None:
+                yield asset.profile
             if asset.reactive_profile is not None:
                 yield asset.reactive_profile
         elif isinstance(asset, PvAsset):
             yield asset.profile
+        if isinstance(asset, HeatPumpAsset) and asset.building is not None:
+            yield asset.building.outdoor
+            if asset.building.sun is not None:
+                yield asset.building.sun
     if building.spread_profile is not None:
         yield building.spread_profile
 

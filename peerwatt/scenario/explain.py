@@ -20,6 +20,7 @@ _TAGS: dict[str, type[BaseModel]] = {
     "as:folder": models.FolderBuildings,
     "as:network": models.NetworkBuildings,
     "as:plant": models.DevicePlant,
+    "as:controller": models.BuildingController,
     "load": models.LoadAsset,
     "heat_pump": models.HeatPumpAsset,
     "pv": models.PvAsset,

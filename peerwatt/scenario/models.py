@@ -46,9 +46,13 @@ from peerwatt.scenario.buildings import (
     Placement,
     Strategy,
 )
+from peerwatt.scenario.envelopes import DimmingWindow, EnvelopeWindow
+from peerwatt.scenario.inverters import Inverter
 from peerwatt.scenario.market import Deadline, ForecastModel, Level, Market, Stage
+from peerwatt.scenario.microgrid import DrawnOutages, Microgrid, Outage
 from peerwatt.scenario.origin import Origin
 from peerwatt.scenario.own_terms import StandingContract
+from peerwatt.scenario.planning import BuildingController, Override, PlanForecast, PlannedBy
 from peerwatt.scenario.plant import DevicePlant
 from peerwatt.scenario.supply import (
     Contract,
@@ -66,6 +70,7 @@ __all__ = [
     "Asset",
     "BatteryAsset",
     "Building",
+    "BuildingController",
     "BuildingLike",
     "BuildingsFrom",
     "Carbon",
@@ -75,6 +80,9 @@ __all__ = [
     "Controllers",
     "Deadline",
     "DevicePlant",
+    "DimmingWindow",
+    "DrawnOutages",
+    "EnvelopeWindow",
     "EvAsset",
     "EvSession",
     "EvSessions",
@@ -85,10 +93,12 @@ __all__ = [
     "Household",
     "HouseholdMix",
     "Id",
+    "Inverter",
     "Level",
     "LoadAsset",
     "Market",
     "Membership",
+    "Microgrid",
     "Model",
     "Moment",
     "NetworkBuildings",
@@ -96,8 +106,11 @@ __all__ = [
     "NetworkModel",
     "NotNegative",
     "Origin",
+    "Outage",
     "Outputs",
+    "Override",
     "Placement",
+    "PlanForecast",
     "Positive",
     "Price",
     "Profile",
@@ -121,7 +134,10 @@ __all__ = [
 FORMAT = 1
 """Version of the scenario format that this code reads without migration."""
 
-Table = Literal["slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates", "origins"]
+Table = Literal[
+    "slots", "buildings", "trades", "buses", "branches", "ledger", "violations", "certificates", "origins", "heat",
+    "inverters", "envelopes",
+]  # fmt: skip
 
 TABLES: tuple[Table, ...] = get_args(Table)
 
@@ -142,6 +158,11 @@ class NetworkModel(Model):
         description="loads, generators and storages of the network file that no building stands for: `keep` makes "
         "buildings `other-BUS` of them, at the constant power of the file, outside the market, under the first "
         "contract",
+    )
+    phases: Literal["balanced", "three"] = Field(
+        "balanced",
+        description="`three` solves the network phase by phase, from the `phase` of buildings and assets; `balanced` "
+        "takes the phases as equal",
     )
 
 
@@ -176,6 +197,12 @@ class Controllers(Model):
     battery: str = Field("greedy_self_consumption", description="of home batteries")
     community_battery: str = Field("greedy_community", description="for a building that has batteries only")
     ev: str = Field("charge_on_arrival", description="of electric cars")
+    building: PlannedBy | None = Field(
+        None,
+        description="planner of whole buildings: it steers the assets that name no controller of their own, not at "
+        "community batteries (docs/planning.md)",
+    )
+    heat_pump: str = Field("thermostat", description="of heat pumps that heat a building")
 
 
 class Settlement(Model):
@@ -231,8 +258,15 @@ class Scenario(Model):
     standing_contracts: tuple[StandingContract, ...] = Field(
         (), description="between members, settled before each slot's market, in this order"
     )
-    controllers: Controllers = Field(Controllers(), description="what drives batteries and cars")
+    controllers: Controllers = Field(Controllers(), description="what drives batteries, cars and heat pumps")
+    inverters: Inverter | None = Field(None, description="grid functions of all PV and battery inverters; null: none")
+    overrides: tuple[Override, ...] = Field((), description="when residents take over from their building's plan")
+    envelopes: tuple[EnvelopeWindow, ...] = Field((), description="limits of power at connection points")
+    dimming: tuple[DimmingWindow, ...] = Field((), description="when the grid operator dims controllable devices")
     settlement: Settlement = Field(Settlement(), description="deviations, losses")
+    outages: tuple[Outage, ...] = Field((), description="when the grid above is lost, or left on purpose")
+    drawn_outages: DrawnOutages | None = Field(None, description="further outages, drawn by seed")
+    microgrid: Microgrid | None = Field(None, description="how the district stands alone; default: it goes dark")
     carbon: Carbon = Field(Carbon(), description="carbon intensity of the grid's supply")
     origin: Origin = Field(Origin(), description="suppliers' mixes, and how certificates of origin travel")
     outputs: Outputs = Field(Outputs(), description="what is written")

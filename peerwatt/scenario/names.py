@@ -44,7 +44,7 @@ def used_names(loaded: LoadedScenario, what: str) -> list[tuple[YamlPath, str]]:
         for name, strategy in scenario.strategies.by_building.items():
             used.append((("strategies", "by_building", name, "kind"), strategy.kind))
     elif what == "controller":
-        used += [(("controllers", key), value) for key, value in scenario.controllers]
+        used += [(("controllers", key), value) for key, value in scenario.controllers if key != "building"]
     _walk(scenario.model_dump(exclude_none=True), (), what, used)
     return used
 
@@ -62,7 +62,13 @@ def _walk(value: object, path: YamlPath, what: str, used: list[tuple[YamlPath, s
             continue
         if what == "strategy" and key == "strategy":
             used.append(((*here, "kind"), item["kind"]))
+        elif what == "controller" and key == "controller" and not _of_asset(path):
+            continue  # a planner of whole buildings: `peerwatt.prepare.planning`
         elif (what == "controller" and key == "controller") or (what == "data set" and key == "dataset"):
             used.append((here, item))
         else:
             _walk(item, here, what, used)
+
+
+def _of_asset(path: YamlPath) -> bool:
+    return "assets" in path[-2:] or "asset" in path[-1:]

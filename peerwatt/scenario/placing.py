@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from core import keyed_generator, keyed_hash_u64
-from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
+from peerwatt.scenario.assets import Asset, BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset, rated_kw
 from peerwatt.scenario.buildings import Building, Household, HouseholdMix, Placement
 from peerwatt.scenario.loader import LoadedScenario
+from peerwatt.scenario.phases import Phase, drawn_phases
 from peerwatt.scenario.problems import choose
 
 Placeable = PvAsset | BatteryAsset | EvAsset
@@ -40,8 +41,10 @@ def place_all(buildings: Sequence[Building], loaded: LoadedScenario) -> tuple[Bu
     """
     placed = list(buildings)
     for i, placement in enumerate(loaded.scenario.place):
-        for k in _chosen(placed, i, placement, loaded):
-            placed[k] = _given(placed[k], i, placement, loaded.scenario.seed)
+        chosen = _chosen(placed, i, placement, loaded)
+        phases = _phases([placed[k].id for k in chosen], i, placement, loaded.scenario.seed)
+        for k in chosen:
+            placed[k] = _given(placed[k], i, placement, loaded.scenario.seed, phases.get(placed[k].id))
     return tuple(placed)
 
 
@@ -68,21 +71,41 @@ def _is_among(building: Building, among: Sequence[str]) -> bool:
     return all(has(building, kind) == (wanted == "with") for wanted, _, kind in conditions)
 
 
-def _given(building: Building, i: int, placement: Placement, seed: int) -> Building:
+def _phases(ids: Sequence[str], i: int, placement: Placement, seed: int) -> dict[str, Phase]:
+    """The phase that placement i gives each of the chosen; empty if it gives none."""
+    if placement.phase is None:
+        return {}
+    return drawn_phases(ids, i, seed) if placement.phase == "drawn" else dict.fromkeys(ids, placement.phase)
+
+
+def _given(building: Building, i: int, placement: Placement, seed: int, phase: Phase | None) -> Building:
     changes: dict[str, Any] = {}
     assets = tuple(asset for asset in building.assets if asset.kind not in placement.remove)
+    if phase is not None and placement.phase_of:
+        assets = tuple(a.model_copy(update={"phase": phase}) if _takes_phase(a, placement) else a for a in assets)
     if placement.asset is not None:
         factor = 1.0
         if placement.size_spread:
             unit = keyed_generator(seed, "size", i, building.id).random()
             factor = 1.0 + placement.size_spread * (2.0 * float(unit) - 1.0)
-        assets = (*assets, sized(placement.asset, factor))
+        asset = sized(placement.asset, factor)
+        assets = (*assets, asset if phase is None else asset.model_copy(update={"phase": phase}))
     if assets != building.assets:
         changes["assets"] = assets
-    for key in ("contract", "strategy", "membership", "terms", "export_limit_kw", "plant"):
+    if phase is not None and not placement.phase_of and placement.asset is None:
+        changes["phase"] = phase
+    for key in (
+        "contract", "strategy", "membership", "terms", "export_limit_kw", "import_limit_kw", "plant", "inverter",
+        "controller",
+    ):  # fmt: skip
         if (value := getattr(placement, key)) is not None:
             changes[key] = value
     return building.model_copy(update=changes)
+
+
+def _takes_phase(asset: Asset, placement: Placement) -> bool:
+    limit = placement.phase_up_to_kw
+    return asset.kind in placement.phase_of and (limit is None or rated_kw(asset) <= limit)
 
 
 def sized(asset: Placeable, factor: float) -> Placeable:

@@ -9,6 +9,7 @@ from pathlib import Path
 from core import ScenarioError, SlotGrid
 from peerwatt.scenario.assets import BatteryAsset, EvAsset, HeatPumpAsset, LoadAsset, PvAsset
 from peerwatt.scenario.buildings import BuildingLike, FolderBuildings, Membership
+from peerwatt.scenario.check_heat import check_heated
 from peerwatt.scenario.check_origin import check_origin
 from peerwatt.scenario.check_prices import check_contract, check_tariff
 from peerwatt.scenario.check_series import check_file, check_profile, check_series, check_unit
@@ -97,6 +98,8 @@ def _network(scenario: Scenario, problems: Problems) -> bool:
     is_named = kind != "none" and len(problems.found) == before
     if network.v_min_pu is not None and network.v_max_pu is not None and network.v_min_pu >= network.v_max_pu:
         problems.add(("network", "v_min_pu"), "v_min_pu is not below v_max_pu", "e.g. v_min_pu: 0.9, v_max_pu: 1.1")
+    if network.phases == "three" and kind == "none":
+        problems.add(("network", "phases"), "there is no network to solve phase by phase", "name network.source")
     return is_named
 
 
@@ -230,8 +233,10 @@ Kinds = LoadAsset | HeatPumpAsset | PvAsset | BatteryAsset | EvAsset
 
 def check_asset(asset: Kinds, path: YamlPath, scenario: Scenario, problems: Problems) -> None:
     """Collect what is wrong with one asset: profiles, limits of charge, sessions."""
-    if isinstance(asset, LoadAsset | HeatPumpAsset | PvAsset):
+    if isinstance(asset, LoadAsset | HeatPumpAsset | PvAsset) and asset.profile is not None:
         _profile_name(asset.profile, (*path, "profile"), scenario, problems)
+    if isinstance(asset, HeatPumpAsset) and asset.building is not None:
+        check_heated(asset.building, (*path, "building"), scenario, problems)
     if isinstance(asset, LoadAsset | HeatPumpAsset) and asset.reactive_profile is not None:
         _profile_name(asset.reactive_profile, (*path, "reactive_profile"), scenario, problems)
     if isinstance(asset, BatteryAsset):

@@ -155,6 +155,17 @@ class SlotRange(In):
     to: Slot
 
 
+class HandsOn(In):
+    """Slots ``from`` up to and not including ``to`` in which a resident takes over from the building's plan."""
+
+    from_: Slot = field(name="from")
+    to: Slot
+    what: Annotated[
+        Literal["greedy", "idle"],
+        Meta(description="Batteries meanwhile: greedy stores the own surplus and covers the own need, idle rests."),
+    ] = "greedy"
+
+
 class TermsIn(In):
     """What a participant allows the market to do with its energy; replaces what it said before."""
 
@@ -169,6 +180,10 @@ class TermsIn(In):
     opted_out: Annotated[
         tuple[SlotRange, ...], Meta(max_length=366, description="Slots in which it takes no part.")
     ] = ()
+    by_hand: Annotated[
+        tuple[HandsOn, ...],
+        Meta(max_length=366, description="Slots in which its devices leave their plan; end one with the next slot."),
+    ] = ()
 
 
 class TermsOut(Out):
@@ -182,6 +197,7 @@ class TermsOut(Out):
         tuple[str, ...], Meta(description="Classes of energy it does not buy.", examples=[["grey"]])
     ] = ()
     opted_out: Annotated[tuple[SlotRange, ...], Meta(description="Slots in which it takes no part.")] = ()
+    by_hand: Annotated[tuple[HandsOn, ...], Meta(description="Slots in which its devices leave their plan.")] = ()
 
 
 Formula = Literal["fixed", "mid_market", "retail_minus"]

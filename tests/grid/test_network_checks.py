@@ -235,8 +235,6 @@ def test_wrong_powers_are_refused() -> None:
         network.power_flow(good, np.where(np.isnan(nan), np.inf, 0.0))
     with pytest.raises(GridError, match="q_kvar has a phase axis, p_kw has none"):
         network.power_flow(good, np.zeros((4, network.n_buses, 3)))
-    with pytest.raises(GridError, match="balanced only"):
-        network.power_flow(np.zeros((4, network.n_buses, 3)), engine="pandapower")
     with pytest.raises(GridError, match=r"shape \(4, 3\), expected \(n_slots, 13\)"):
         network.power_flow(np.zeros((4, 3)))
     with pytest.raises(GridError, match=r"p_kw has shape \(4, 13\), q_kvar \(3, 13\)"):

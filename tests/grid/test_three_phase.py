@@ -61,6 +61,11 @@ def assert_agrees(network: Network, net: Any, p_kw: np.ndarray, q_kvar: np.ndarr
             expected = table["loading_percent"].to_numpy()[on] / 100
             np.testing.assert_allclose(loading[slot, on], expected, rtol=0, atol=2e-6)
             assert not loading[slot, ~on].any()
+            by_phase = flow.branch_phase_loading[slot, :n] if table is line else flow.branch_phase_loading[slot, n:]
+            wanted = table[[f"loading_{phase}_percent" for phase in "abc"]].to_numpy()[on] / 100
+            np.testing.assert_allclose(by_phase[on], wanted, rtol=0, atol=2e-6)
+        neutral = line["i_n_from_ka"].to_numpy()[alive[:n]] * 1e3 / network.branches.rated_from_a[:n][alive[:n]]
+        np.testing.assert_allclose(flow.neutral_loading[slot, :n][alive[:n]], neutral, rtol=0, atol=2e-6)
         if not (net.switch["z_ohm"] > 0).any():
             lost = sum(1e3 * table[f"pl_{phase}_mw"].sum() for table in (line, trafo) for phase in "abc")
             assert flow.losses_kw[slot] == pytest.approx(lost, abs=1e-4)

@@ -25,7 +25,7 @@ def drive(scenario: Mapping[str, Any], length: int) -> tuple[dict[str, Any], Bil
     cycle = SlotCycle(system, ModelPlant(system, ModelBatteries(system)))
     bills = BillAccumulator(system.supply.bills)
     records: list[WindowRecord] = []
-    for window in windows(0, system.grid.n, length):
+    for window in windows(0, system.grid.n, length, cycle.islanding):
         closed = cycle.close(window, cycle.open(window))
         if closed is not None:
             r = closed.record

@@ -375,7 +375,7 @@ def test_names_of_other_parts_are_checked_where_they_stand() -> None:
             loaded,
             rules=["uniform_price"],
             strategies=["truthful"],
-            controllers=["greedy", "greedy_self_consumption", "greedy_community", "charge_on_arrival"],
+            controllers=["greedy", "greedy_self_consumption", "greedy_community", "charge_on_arrival", "thermostat"],
             datasets=["carbon_monthly_europa"],
         )
     found = {e.path: e.remedy for e in caught.value.problems}  # type: ignore[attr-defined]

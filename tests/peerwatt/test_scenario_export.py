@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core import ScenarioError
@@ -109,6 +109,7 @@ def test_any_valid_scenario_survives_writing_and_reading(value: dict[str, Any]) 
     assert resolved_yaml(again) == text
     assert scenario_digest(again) == scenario_digest(scenario)
     plain = yaml.safe_dump(value)  # as another program would write it
+    assume(not re.search(r"\b\d+e\d+\b", plain))  # text to YAML 1.1, a number to 1.2: there is no right answer
     assert load_scenario(parse_document(plain, file=None, base_dir=Path.cwd()).value).scenario == scenario
 
 

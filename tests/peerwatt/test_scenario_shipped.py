@@ -36,7 +36,9 @@ def semiurban_elements() -> NetworkElements:
 
 
 def test_the_documents_name_all_of_them() -> None:
-    assert set(shipped_scenarios()) == {"street5", "semiurban", "fontana", "fontana-consumers", "fontana-batteries"}
+    assert set(shipped_scenarios()) == {
+        "street5", "semiurban", "semiurban-phases", "fontana", "fontana-consumers", "fontana-batteries", "nice_island"
+    }  # fmt: skip
     page = DOCS.read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in shipped_scenarios())
 

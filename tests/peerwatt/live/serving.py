@@ -19,6 +19,7 @@ from peerwatt.devices.banks import Banks
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.neighbourhood import Neighbourhood, Outside
+from peerwatt.live.planners import Planners
 from peerwatt.live.recovery import PlantFile
 from peerwatt.live.reports import SetPoint, SlotReport
 from peerwatt.prepare import prepare
@@ -38,6 +39,7 @@ class World:
         self.store, self.vault = MemoryStore(), MemoryVault()
         self.reports: list[SlotReport] = []
         self.set_points: list[SetPoint] = []
+        self.news: list[str] = []
         self.computed_again = 0
         self.state: State | None = None
 
@@ -58,6 +60,7 @@ class World:
         from_us: int = 0,
         place: Path | None = None,
         banks: Banks | None = None,
+        plan_s: float | None = None,
     ) -> AsyncIterator[tuple[Engine, Neighbourhood]]:
         """Engine and driver, ready for `Neighbourhood.run`.
 
@@ -78,6 +81,7 @@ class World:
         driver = Neighbourhood(
             self.system, engine, clock, plant_file=plant_file, outside=outside or Outside(), books=books,
             on_slot=self.reports.append, on_set_points=self.set_points.extend, banks=banks,
+            planners=Planners(plan_s, self.news.append), news=self.news.append,
         )  # fmt: skip
         writer = asyncio.create_task(engine.run(hold=driver.hold))
         try:

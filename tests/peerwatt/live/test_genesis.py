@@ -119,6 +119,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         district(home("a", load(), energy_class="sun"), profiles=PROFILES),
         "energy_class",
     ),
+    "outages": (
+        district(home("a", load()), outages=[{"at": "2016-05-25T10:00", "minutes": 60}]),
+        "outages",
+    ),
+    "drawn outages": (
+        district(home("a", load()), drawn_outages={"per_year": 300, "mean_minutes": 60}),
+        "drawn_outages",
+    ),
+    "island": (district(home("a", load(), BATTERY), microgrid={"forming": "a"}), "microgrid"),
 }  # fmt: skip
 
 
