@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from grid.assets.battery import BatteryState
 from grid.assets.ev import EvState
 from peerwatt.messages import Observation, Window
-from peerwatt.planning import PlannedGroup, PlanningSetup, plan_prices_u
-from peerwatt.prices import per_building, window_prices
+from peerwatt.planning import PlannedGroup, PlanningSetup
 from peerwatt.system import System
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ HORIZON_H, KEPT_H = 48.0, 24.0
 """How far each program of the community optimum looks, and how much of it is kept [h]."""
 
 _MICRO, _WH = 1e6, 1000.0
-_MICRO_PERCENT = 1e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,6 @@ class Costs:
     shared: float
     missing_kwh: float
     discomfort_kh: float
-
-
-def marginal_prices(system: System, window: Window) -> tuple[Float, Float]:
-    """What one more kWh costs and earns a building, with charges, levies and tax, (S, B) each [currency per kWh]."""
-    buy_u, sell_u = plan_prices_u(window_prices(system, window))
-    tax = per_building(system.supply, "vat_micro_percent", window) / _MICRO_PERCENT
-    buy = buy_u / _MICRO * (1.0 + tax)
-    return buy, np.minimum(sell_u / _MICRO, buy)
 
 
 def without_outages(system: System) -> System:
@@ -72,6 +62,7 @@ def end_values(system: System) -> Float:
 def controller_costs(system: System, told: Told | None = None) -> Costs:
     """Run the controllers of ``system`` over all its slots, without a network, and add up."""
     from peerwatt.cycle import SlotCycle
+    from peerwatt.planning_task import marginal_prices
     from peerwatt.plants import ModelBatteries, ModelPlant
     from peerwatt.simulate import SIMULATION_WINDOW, windows
 
@@ -155,7 +146,7 @@ def _seen_at_start(system: System) -> Observation:
 def _task(system: System, seen: Observation, first: int, n: int, worth: Float | None = None) -> Task:
     """Everything of every building to be steered, community batteries too, at marginal prices, perfectly known."""
     from controllers.planners import find_planner
-    from peerwatt.planning_task import Rows, end_value, task_for
+    from peerwatt.planning_task import Rows, task_for
     from peerwatt.scenario.planning import PlanForecast
 
     everything = np.arange(system.n_buildings)
@@ -168,14 +159,9 @@ def _task(system: System, seen: Observation, first: int, n: int, worth: Float | 
     whom = PlanningSetup((), (), nobody[0], nobody[1], nobody[2], workers=1)
     rows = Rows(everything, batteries, cars, heat, nothing, nothing)
     task = task_for(replace(system, planning=whom), group, rows, seen, first, n)
-    buy, sell = marginal_prices(system, Window(first, n))
-    task = replace(task, buy=buy, sell=sell)
-    if task.batteries is None:
+    if task.batteries is None or worth is None:
         return task
-    at = task.batteries.building
-    *_, eta_c, eta_d, _, wear = task.batteries.stores.columns()
-    value = end_value(buy[:, at], sell[:, at], eta_c, eta_d, wear) if worth is None else worth
-    return replace(task, batteries=replace(task.batteries, end_value_per_kwh=value))
+    return replace(task, batteries=replace(task.batteries, end_value_per_kwh=worth))
 
 
 def _stored(state: BatteryState, stored_kwh: Float) -> BatteryState:

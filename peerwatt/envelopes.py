@@ -18,7 +18,7 @@ from peerwatt.messages import Delivered, Forecast, Observation, Plan, Window, co
 from peerwatt.results.record import ENVELOPE_COLUMNS
 
 if TYPE_CHECKING:
-    from controllers.envelope import Homes, Kept
+    from controllers.envelope import Kept
     from peerwatt.system import System
 
 Int = NDArray[np.int64]
@@ -154,39 +154,30 @@ def within_envelopes(
         ahead = Window(first, min(step, end - first))
         intent, after = steer(seen, ahead)
         known = forecast.part(slice(first - window.first, first - window.first + ahead.n))
-        part, stands = _kept(system, seen, intent, known, ahead)
-        if stands < ahead.n or part.changed:
-            after = _state_after(system, seen, part.plan, Window(first, stands))
-        step = 1 if part.changed else 2 * ahead.n  # where something gave way it often does so in the next slot too
-        parts.append(part.plan)
-        seen, first = after, first + stands
+        part, gave_way = _kept(system, seen, intent, known, ahead)
+        stands = Window(first, len(part.net_wh))
+        seen = _state_after(system, seen, part, stands) if gave_way else after
+        step = 1 if gave_way else 2 * ahead.n  # where something gave way it often does so in the next slot too
+        parts.append(part)
+        first += stands.n
     return concat_slots(parts), seen
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    plan: Plan
-    changed: bool
-
-
-def _kept(system: System, seen: Observation, intent: Plan, forecast: Forecast, window: Window) -> tuple[_Part, int]:
-    """The slots of a plan that stand, cut to the limits: up to the first in which a device gives way."""
-    from controllers.envelope import Wishes, keep_within, urgent_charge_wh
+def _kept(system: System, seen: Observation, intent: Plan, forecast: Forecast, window: Window) -> tuple[Plan, bool]:
+    """A plan cut to the limits, up to the first slot in which a device gives way; and whether one does."""
+    from controllers.envelope import Homes, Wishes, keep_within, urgent_charge_wh
 
     limits = limits_of(system, window, forecast)
     assert limits is not None and system.envelopes is not None
-    cars = system.chargers
+    stores, cars, rooms = system.storage.columns, system.chargers, system.heating.columns
     urgent = urgent_charge_wh(cars.columns, cars.sessions, seen.ev, window.first, intent.ev_wh)
     wishes = Wishes(intent.battery_wh, intent.ev_wh, intent.heat_wh, intent.curtail_wh)
+    homes = Homes(stores.building, cars.columns.building, rooms.building)
     limited = system.envelopes.limited
     import_wh, export_wh = (np.where(limited, x, NONE_WH) for x in (limits.import_wh, limits.export_wh))
-    kept = keep_within(wishes, _homes(system), intent.net_wh, forecast.pv_wh, import_wh, export_wh, urgent)
-    n = kept.slots
-    changed = bool(kept.held_wh[n - 1].any() or kept.unfed_wh[n - 1].any())
-    done = kept.wishes
-    gave_way = kept.unfed_wh - kept.held_wh.sum(axis=2)
-    net_wh = intent.net_wh + gave_way + done.curtail_wh - intent.curtail_wh
-    told = _told(system, intent, kept, limits, net_wh, forecast.pv_wh)
+    kept = keep_within(wishes, homes, intent.net_wh, forecast.pv_wh, import_wh, export_wh, urgent)
+    done, n = kept.wishes, kept.slots
+    net_wh = intent.net_wh + kept.unfed_wh - kept.held_wh.sum(axis=2) + done.curtail_wh - intent.curtail_wh
     plan = Plan(
         ev_wh=done.car_wh[:n],
         battery_wh=done.battery_wh[:n],
@@ -194,20 +185,12 @@ def _kept(system: System, seen: Observation, intent: Plan, forecast: Forecast, w
         curtail_wh=done.curtail_wh[:n],
         net_wh=net_wh[:n],
         worth_u=None if intent.worth_u is None else intent.worth_u[:n],
-        kept=told[:n],
+        kept=_told(system, kept, limits, net_wh, forecast.pv_wh)[:n],
     )
-    return _Part(plan, changed), n
+    return plan, bool(kept.held_wh[n - 1].any() or kept.unfed_wh[n - 1].any())
 
 
-def _homes(system: System) -> Homes:
-    from controllers.envelope import Homes
-
-    return Homes(
-        system.storage.columns.building, system.chargers.columns.building, system.heating.columns.building
-    )  # fmt: skip
-
-
-def _told(system: System, intent: Plan, kept: Kept, limits: Limits, net_wh: Int, pv_wh: Int) -> Int:
+def _told(system: System, kept: Kept, limits: Limits, net_wh: Int, pv_wh: Int) -> Int:
     """Columns `ENVELOPE_COLUMNS` of the limited buildings (S, L, C); excess is left to the meter."""
     assert system.envelopes is not None
     rows = np.flatnonzero(system.envelopes.limited)

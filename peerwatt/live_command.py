@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from peerwatt.arguments import positive_int
-
-_PIPE_COLUMNS = 120
 
 
 def add_live(commands: Any, add_command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -33,12 +30,9 @@ def add_live(commands: Any, add_command: Callable[..., argparse.ArgumentParser])
 
 def _live(args: argparse.Namespace) -> int:
     """Run until somebody says stop; returns 0, or 1 if the guardian could not bring every device to its safe value."""
-    from rich.console import Console
-
     from peerwatt.live.site import live_options, load_live_site
     from peerwatt.serve_command import served
 
     site = load_live_site(args.site)
-    console = Console(quiet=args.quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     password = os.environ.get("PEERWATT_MQTT_PASSWORD")
-    return served(live_options(site, mqtt_password=password, slots=args.duration_slots), console)
+    return served(live_options(site, mqtt_password=password, slots=args.duration_slots), quiet=args.quiet)

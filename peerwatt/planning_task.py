@@ -19,7 +19,7 @@ from grid.assets.quantise import sum_by_building
 from peerwatt.envelopes import NONE_WH
 from peerwatt.messages import Observation, Window
 from peerwatt.planning import PlannedGroup, plan_prices_u
-from peerwatt.prices import window_prices
+from peerwatt.prices import per_building, window_prices
 
 if TYPE_CHECKING:
     from peerwatt.scenario.planning import PlanForecast
@@ -31,6 +31,7 @@ Index = NDArray[np.intp]
 
 _WH = 1000.0
 _MICRO = 1e6
+_MICRO_PERCENT = 1e8
 _DAY_S = 86_400
 
 
@@ -78,8 +79,7 @@ def task_for(system: System, group: PlannedGroup, rows: Rows, seen: Observation,
     """
     window, b = Window(first, n), rows.buildings
     prices = window_prices(system, window)
-    buy_u, sell_u = (part[:, b] for part in plan_prices_u(prices))
-    buy, sell = buy_u / _MICRO, sell_u / _MICRO
+    buy, sell = (part[:, b] for part in marginal_prices(system, window))
     load, pv = expected(system, group.forecast, window)
     surplus_wh = np.rint((pv - load) * _WH).astype(np.int64)
     outlook = Outlook(
@@ -100,6 +100,14 @@ def task_for(system: System, group: PlannedGroup, rows: Rows, seen: Observation,
         cars=_cars(system, rows, seen.ev, first, n),
         heat=_heat(system, rows, seen.indoor_c, first, n),
     )
+
+
+def marginal_prices(system: System, window: Window) -> tuple[Float, Float]:
+    """What one more kWh costs and earns a building, with charges, levies and tax, (S, B) each [currency per kWh]."""
+    buy_u, sell_u = plan_prices_u(window_prices(system, window))
+    tax = per_building(system.supply, "vat_micro_percent", window) / _MICRO_PERCENT
+    buy = buy_u / _MICRO * (1.0 + tax)
+    return buy, np.minimum(sell_u / _MICRO, buy)
 
 
 def limits_kwh(system: System, window: Window, load_kwh: Float, pv_kwh: Float) -> tuple[Float, Float]:

@@ -101,17 +101,17 @@ def _speed(text: str) -> float:
 
 def serve_scenario(args: argparse.Namespace) -> int:
     """Serve until the scenario ends, ``--duration-slots`` are over, or somebody says stop; returns 0."""
+    return served(_options(args), quiet=args.quiet)
+
+
+def served(options: Options, *, quiet: bool) -> int:
+    """Serve, and say what happens and how late it was; returns 0, or 1 if a guardian ended badly."""
     from rich.console import Console
 
-    console = Console(quiet=args.quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
-    return served(_options(args), console)
-
-
-def served(options: Options, console: Console) -> int:
-    """Serve, and say on ``console`` what happens and how late it was; returns 0, or 1 if a guardian ended badly."""
     from peerwatt.live.lateness import lateness_lines
     from peerwatt.live.service import serve
 
+    console = Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     teller = _Teller(console)
     ended = serve(options, teller.started, teller.slot, teller.over, teller.news)
     for line in lateness_lines(ended.lateness):

@@ -84,7 +84,8 @@ class Ledger:
         self.fresh_failures = []
         now = image.now_s
         for key, old in list(self.failures.items()):
-            if now - old.at_s >= self._settings.forgive_s or shows(image, key[1], key[0]):
+            wait_s = self._settings.ask_again_s if key[1] in _SET_POINTS else self._settings.forgive_s
+            if now - old.at_s >= wait_s or shows(image, key[1], key[0]):
                 del self.failures[key]
         for key, pending in list(self._pending.items()):
             device, do = key
@@ -109,6 +110,8 @@ class Ledger:
     def _fail(self, key: tuple[str, Do], now: float, *, refused: bool) -> None:
         failure = Failure(self._pending.pop(key).command, now, refused)
         self._set.pop(key, None)
+        if key[1] is Do.FORM:
+            self._set.pop((key[0], Do.REFERENCE), None)
         self.failures[key] = failure
         self.fresh_failures.append(failure)
 
@@ -166,10 +169,12 @@ class Ledger:
         if do in _OPPOSITE:
             self._pending.pop((device, _OPPOSITE[do]), None)
             self.failures.pop((device, _OPPOSITE[do]), None)
-        if do in (Do.FORM, Do.FOLLOW, Do.HALT):
+        if do in (Do.FORM, Do.FOLLOW, Do.HALT, Do.START):
             for other in _SET_POINTS:
                 self._set.pop((device, other), None)
                 self._pending.pop((device, other), None)
+            if do is Do.FORM and value is not None:
+                self._set[(device, Do.REFERENCE)] = value
         command = self._issue(do, device, value, why if again is None else f"{why} (again)")
         numbers, tries = ((), 0) if again is None else (again.numbers, again.tries)
         if do in _SET_POINTS:
@@ -181,6 +186,11 @@ class Ledger:
         """Whether this command (or with ``opposite`` the one that undoes it) may still take effect."""
         found = self._pending.get((device, _OPPOSITE[do] if opposite and do in _OPPOSITE else do))
         return found is not None and not found.overdue
+
+    def behind(self, device: str, do: Do) -> bool:
+        """Whether a set-point of this kind was never told, or not confirmed by its device, or has failed."""
+        key = (device, do)
+        return key not in self._set or key in self._pending or key in self.failures
 
     def failed(self, device: str, do: Do) -> Failure | None:
         """The failure of this command, if it failed and is not forgiven yet."""

@@ -12,6 +12,7 @@ import json
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 
 from controllers.guardian.journal import GuardianJournal
@@ -28,6 +29,7 @@ from hardware.meeting import meeting
 from hardware.modbus.line import Line, LineSettings
 
 JOURNAL_LOST = 3
+_AGAIN_S = 0.5
 
 
 async def run_microgrid(
@@ -79,8 +81,9 @@ def _made(site: MicrogridSite, journal: GuardianJournal, say: Callable[[str], No
     made = _lines([one for _, one in named])
     hz = running.supervisor.settings.nominal_hz
     for name, one in named:
-        rating_kw = one.rating_w / W_PER_KW if isinstance(one, SourceDevice) else 1.0
-        rules = UnitRules(site.timer_s, site.refresh_s, site.stale_s, site.heartbeat_s, one.timeout_s, hz, rating_kw)
+        rules = UnitRules(site.timer_s, site.refresh_s, site.stale_s, site.heartbeat_s, one.timeout_s, hz)
+        if isinstance(one, SourceDevice):
+            rules = replace(rules, rating_kw=one.rating_w / W_PER_KW, stores=one.capacity_wh is not None)
         line = made[parse_address(one.address)]
         units[name] = Unit(name, line, one.unit, meeting(one.profile), rules, running.note)
     return running
@@ -108,7 +111,15 @@ def _lines(devices: list[SwitchDevice]) -> dict[Address, Line]:
         address = parse_address(device.address)
         if address not in made:
             patience_s = max(one.timeout_s for one in devices if parse_address(one.address) == address)
-            made[address] = Line(address, LineSettings(timeout_s=patience_s, deadline_s=3.0 * patience_s))
+            # Who was silent is asked again soon: an island cannot wait for seconds.
+            settings = LineSettings(
+                timeout_s=patience_s,
+                deadline_s=3.0 * patience_s,
+                reconnect_max_s=_AGAIN_S,
+                unit_first_s=_AGAIN_S / 2.0,
+                unit_max_s=_AGAIN_S,
+            )
+            made[address] = Line(address, settings)
     return made
 
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controllers.guardian.budget import save_text
 from controllers.guardian.pace import Pace
 from controllers.guardian.writer import Notes
-from controllers.microgrid.image import Command, Decision, Do, Image, Order, State
+from controllers.microgrid.image import Command, Decision, Do, Image, Order, State, Switch
+from controllers.microgrid.ledger import SWITCH
 from controllers.microgrid.seeing import image_of
 from controllers.microgrid.site import MicrogridSite
 from controllers.microgrid.supervisor import Supervisor
@@ -36,6 +38,8 @@ _DISK_SHARE = 0.5
 """Of a cycle: what the journal's disk may take before only what is urgent goes out."""
 _MOMENT_CYCLES = 2.0
 """A frame that could not leave within so many cycles never does; to close, within one."""
+_PAUSE_CYCLES = 5.0
+"""Longer between two images means that this process stood still: what it read before is no base for a decision."""
 _SNAPSHOT_EVERY = 300
 """Numbers of commands: well below what a restarted supervisor leaves out."""
 
@@ -80,6 +84,9 @@ class Running:
         self._shown: frozenset[Order] = frozenset()
         self._acknowledged: set[int] = set()
         self._refused: set[int] = set()
+        self._contacts = (Switch.UNKNOWN, -1e9)
+        self.pauses = 0
+        self._seen_s = -1e9
         self._saved: tuple[Any, int] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -130,7 +137,12 @@ class Running:
         """One island cycle."""
         loop = asyncio.get_running_loop()
         await self._look()
-        self.image = self._take_image(loop.time())
+        seen_s, now_s = self._seen_s, loop.time()
+        self._seen_s = now_s
+        if now_s - seen_s > _PAUSE_CYCLES * self.site.cycle_s:
+            self.pauses += 1
+            return  # look once more first
+        self.image = self._take_image(now_s)
         if self.site.mode != "armed":
             return
         before = self.decision
@@ -160,7 +172,18 @@ class Running:
         done, refused = frozenset(self._acknowledged), frozenset(self._refused)
         self._acknowledged, self._refused = set(), set()
         hz = self.supervisor.settings.nominal_hz
-        return image_of(self.site, self.units, now_s, hz, orders, done, refused)
+        image = image_of(self.site, self.units, now_s, hz, orders, done, refused)
+        return self._bridged(image)
+
+    def _bridged(self, image: Image) -> Image:
+        """A switch that is silent for a moment stands where it stood; one that contradicts itself does not."""
+        switch = self.units[SWITCH]
+        silent = switch.good("connected") is None and switch.good("x_open") is None
+        if not silent:
+            self._contacts = image.switch, image.now_s
+        elif image.now_s - self._contacts[1] <= self.site.switch_bridge_s:
+            return replace(image, switch=self._contacts[0])
+        return image
 
     async def _tell(self, decision: Decision, before: Decision | None) -> bool:
         """Journal and terminal: whatever is decided, and nothing when nothing is; whether it is on the disk."""
@@ -286,6 +309,7 @@ class Running:
                 "count": pace.count,
                 "overruns": pace.overruns,
                 "skipped": pace.skipped,
+                "pauses": self.pauses,
                 "lateness_p99_s": round(pace.lateness_p99_s, 4),
                 "lateness_max_s": round(pace.lateness_max_s, 4),
             },

@@ -85,6 +85,7 @@ class Settings:
     start_s: float = 60.0  # [device] a cold generator
     retries: int = 2  # [site]
     forgive_s: float = 300.0  # [site] a device that failed is asked again after this
+    ask_again_s: float = 5.0  # [site] the same for a set-point: asking costs nothing, and waiting leaves it wrong
     bridge_s: float = 0.5  # [site] so long a reading that is missing counts as it was, then as the worst it can be
     # Shedding and restoration.
     shed_margin: float = 0.05  # [site] share of what forming sources can give that is never used by loads

@@ -57,9 +57,11 @@ def begin(context: Context) -> None:
 
 
 def form(context: Context, sources: list[Source], why: str) -> None:
-    """Tell these sources to form, droop first."""
+    """Tell these sources to form, droop first; and who took over by itself the same reference, so that all share."""
     reference = context.settings.nominal_hz + context.now.shift_hz
     for source in sources:
+        if source.forming is True and context.ledger.set_value(source.id, Do.REFERENCE) is None:
+            context.ledger.want(context.image, Do.REFERENCE, source.id, round(reference, 4), "as the others")
         if source.forming is not True and not context.ledger.pending(source.id, Do.FORM):
             set_droop(context, source)
             context.ledger.want(context.image, Do.FORM, source.id, round(reference, 4), why)
@@ -97,7 +99,8 @@ def form_island(context: Context) -> None:
 def steer(context: Context, target_hz: float, target_pu: float, *, every_s: float, gain_per_s: float) -> None:
     """Secondary control: move the references of the forming sources so that the island reaches the targets.
 
-    Does nothing while frequency or voltage is unknown: a blind integrator runs away.
+    Does nothing while frequency or voltage is unknown: a blind integrator runs away. While one source has not taken
+    its reference, an island of its own leaves the others where they are: equal references are what shares the power.
     """
     s, know, now, image = context.settings, context.know, context.now, context.image
     f, v = image.island.f_hz, image.island.v_pu
@@ -107,6 +110,9 @@ def steer(context: Context, target_hz: float, target_pu: float, *, every_s: floa
     elapsed = min(elapsed, 2.0 * every_s)
     now.secondary_s = image.now_s
     forming = [source for source in image.sources if know.forming(source)]
+    behind = [x for x in forming if context.ledger.behind(x.id, Do.REFERENCE)]
+    hold = every_s >= s.secondary_s and 0 < len(behind) < len(forming)
+    elapsed = 0.0 if hold else elapsed
     if abs(target_hz - f) > _DEAD_BAND_HZ or every_s < s.secondary_s:
         now.shift_hz += gain_per_s * elapsed * (target_hz - f)
         now.shift_hz = min(s.secondary_hz, max(-s.secondary_hz, now.shift_hz))
@@ -114,7 +120,7 @@ def steer(context: Context, target_hz: float, target_pu: float, *, every_s: floa
         now.shift_pu += gain_per_s * elapsed * (target_pu - v)
         now.shift_pu = min(s.secondary_pu, max(-s.secondary_pu, now.shift_pu))
     trims = _trims(context, forming, elapsed)
-    for source in forming:
+    for source in behind if hold else forming:
         set_droop(context, source)
         # Without a set-point told before (a restarted supervisor) the source stands somewhere else: tell it anyway.
         reference = target_hz + now.shift_hz + trims.get(source.id, 0.0)

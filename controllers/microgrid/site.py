@@ -112,6 +112,8 @@ class MicrogridSite(_Part):
         A reading older than this is none [s].
     heartbeat_s
         A device whose own counter stands still for so long is not believed [s].
+    switch_bridge_s
+        So long a switch that does not answer counts as standing where it stood [s]; then as one that nobody knows.
     switch, sources, loads
         The devices.
     supervisor
@@ -129,6 +131,7 @@ class MicrogridSite(_Part):
     refresh_s: Positive = 0.5
     stale_s: Positive = 0.25
     heartbeat_s: Positive = 0.5
+    switch_bridge_s: NotNegative = 1.0
     switch: SwitchDevice
     sources: Annotated[tuple[SourceDevice, ...], Field(min_length=1)]
     loads: tuple[LoadDevice, ...] = ()
@@ -153,7 +156,10 @@ class MicrogridSite(_Part):
             raise ValueError(f"supervisor: there is no setting {' or '.join(unknown)}")
         values = dict(self.supervisor)
         if isinstance(values.get("window"), Mapping):
-            values["window"] = SyncWindow(**values["window"])
+            try:
+                values["window"] = SyncWindow(**values["window"])
+            except TypeError:
+                raise ValueError("supervisor: a window has df_hz, dv_pu and angle_deg") from None
         defaults = Settings(rating_kw=1.0)
         for name, value in values.items():
             if type(value) is int and isinstance(getattr(defaults, name), float):

@@ -52,6 +52,7 @@ class UnitRules:
     timeout_s: float
     nominal_hz: float
     rating_kw: float = 1.0
+    stores: bool = False
 
 
 class Unit:
@@ -209,7 +210,8 @@ class Unit:
         self._no_later_than_s = no_later_than_s
         priority = Priority.STOP if command.do in URGENT else Priority.SET_POINT
         try:
-            settings = settings_of(command, self._rules.rating_kw, self._rules.nominal_hz)
+            rules = self._rules
+            settings = settings_of(command, rules.rating_kw, rules.nominal_hz, stores=rules.stores)
             todo = [(control, value, self._values(control, value)) for control, value in settings]
         except (DeviceError, ValueError) as error:
             self.problem = str(error)

@@ -30,7 +30,7 @@ _PLAIN = {
 }
 
 
-def settings_of(command: Command, rating_kw: float, nominal_hz: float) -> tuple[Setting, ...]:
+def settings_of(command: Command, rating_kw: float, nominal_hz: float, *, stores: bool = False) -> tuple[Setting, ...]:
     """What has to be written for a command, in this order.
 
     Parameters
@@ -41,12 +41,16 @@ def settings_of(command: Command, rating_kw: float, nominal_hz: float) -> tuple[
         Rating of the source that it is for.
     nominal_hz
         For droops.
+    stores
+        Whether the source has a store: it starts at rest, whatever it was told before it stood still.
 
     Raises
     ------
     ValueError
         If a command that needs a value has none.
     """
+    if command.do is Do.START and stores:
+        return (("power_w", 0.0), _PLAIN[command.do])
     if command.do in _PLAIN:
         return (_PLAIN[command.do],)
     if command.value is None:

@@ -208,7 +208,9 @@ def _step(
     for t in range(request.shape[0]):
         for h in range(request.shape[1]):
             q = min(max(request[t, h], 0), heat_max[h])
-            temperature_c[h] = heat_slot(temperature_c[h], q, keep[h], loss[h], hours, outdoor[t, h], cop[t, h], gain[t, h])
+            temperature_c[h] = heat_slot(
+                temperature_c[h], q, keep[h], loss[h], hours, outdoor[t, h], cop[t, h], gain[t, h]
+            )
             out_heat[t, h] = q
             out_temperature_c[t, h] = temperature_c[h]
 
@@ -236,4 +238,6 @@ def _hold(
             elif need > 0.0:
                 q = int(np.ceil(need))
             out[t, h] = q
-            temperature_c[h] = heat_slot(temperature_c[h], q, keep[h], loss[h], hours, outdoor[t, h], cop[t, h], gain[t, h])
+            temperature_c[h] = heat_slot(
+                temperature_c[h], q, keep[h], loss[h], hours, outdoor[t, h], cop[t, h], gain[t, h]
+            )

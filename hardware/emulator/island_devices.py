@@ -173,6 +173,8 @@ class SourceDevice(IslandDevice):
             if path in values:
                 tell(values[path][0], self.name, values[path][1])
                 continue
+            if mode == START:
+                tell("power", self.name, power_kw)
             with_value = {FOLLOW: power_kw, FORM: self._order("Reference")}.get(mode)
             tell(_MODE_WORDS[mode], self.name, with_value)
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _TIMEOUT_S = 3.0
 _AGAIN_S = 0.5
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 """So many times as long as an attempt has taken in vain, until the next one."""
 
 
@@ -55,12 +55,11 @@ class GuardianLink:
         from controllers.guardian.client import GuardianClient
 
         async with self._opening:
-            if self._client is not None and self._client.connected:
-                return self._client
-            loop = asyncio.get_running_loop()
-            begun_s = loop.time()
+            begun_s = asyncio.get_running_loop().time()
             if begun_s < self._again_at_s:  # many callers, one attempt
                 raise DeviceError(self._failure, local=False, remedy="start it with `peerwatt guardian SITE.yaml`")
+            if self._client is not None and self._client.connected:
+                return self._client
             if self._client is not None:
                 await self._client.close()
             self._leases.clear()  # they ended with the connection
@@ -69,12 +68,26 @@ class GuardianLink:
                 await client.open()
             except DeviceError as error:
                 await client.close()
-                now_s = loop.time()  # one that hangs has cost time: it is not asked at every call
-                self._client, self._failure = None, error.message
-                self._again_at_s = now_s + max(_AGAIN_S, _PATIENCE * (now_s - begun_s))
+                self._client = None
+                self._wait(error, begun_s, _AGAIN_S)
                 raise
             self._client = client
             return client
+
+    def _wait(self, error: DeviceError, begun_s: float, least_s: float) -> None:
+        """Ask nothing for a while: a guardian that hangs must not cost every caller its patience."""
+        now_s = asyncio.get_running_loop().time()
+        self._failure, self._again_at_s = error.message, now_s + max(least_s, _PATIENCE * (now_s - begun_s))
+
+    async def _asked(self, client: GuardianClient, ask: Callable[[GuardianClient], Awaitable[T]]) -> T:
+        """An answer of the guardian; one that is not given in time is not waited for by the next callers."""
+        begun_s = asyncio.get_running_loop().time()
+        try:
+            return await ask(client)
+        except DeviceError as error:
+            if not error.local and asyncio.get_running_loop().time() - begun_s >= _TIMEOUT_S:
+                self._wait(error, begun_s, _AGAIN_S)
+            raise
 
     async def close(self) -> None:
         """End the connection, and with it every lease."""
@@ -87,12 +100,12 @@ class GuardianLink:
         """Look, and once more over a new connection if the guardian ended the old one meanwhile. Never for orders."""
         client = await self._open()
         try:
-            return await look(client)
+            return await self._asked(client, look)
         except DeviceError as error:
             if error.local or client.connected:
                 raise
         await asyncio.sleep(_AGAIN_S)
-        return await look(await self._open())
+        return await self._asked(await self._open(), look)
 
     async def status(self) -> dict[str, Any]:
         """The site (docs/guardian.md, ``status``)."""
@@ -115,7 +128,11 @@ class GuardianLink:
     ) -> LeaseAnswer:
         """Ask for a lease; a refusal is an answer."""
         client = await self._open()
-        answer = await client.lease(device, control, value, level=level, owner=owner, ttl_s=ttl_s, key=key)
+
+        def ask(client: GuardianClient) -> Awaitable[LeaseAnswer]:
+            return client.lease(device, control, value, level=level, owner=owner, ttl_s=ttl_s, key=key)
+
+        answer = await self._asked(client, ask)
         if answer.granted:
             self._leases[device, control, owner] = answer.lease
         return answer

@@ -124,7 +124,7 @@ class Neighbourhood:
         self._books = books
         self._on_slot = on_slot
         self._on_set_points = on_set_points
-        self._lateness = lateness or StageLateness()
+        self.lateness = lateness or StageLateness()
         self._planners = planners or Planners()
         self._news = news
         self._loss_remainder_wh = np.zeros(1)
@@ -170,7 +170,7 @@ class Neighbourhood:
         """Read the meters of the slot before, if they are not, and keep the plant's state at the start of ``slot``."""
         if flows is not None:
             await self._meters(slot - 1, flows)
-            self._lateness.add(METER, self._late_s(self._engine.config.slot_start_us(slot)))
+            self.lateness.add(METER, self._late_s(self._engine.config.slot_start_us(slot)))
         if self._plant_file is not None:
             self._plant_file.save(slot, kept | {_LOSS: self._loss_remainder_wh})
 
@@ -240,11 +240,11 @@ class Neighbourhood:
         await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
         clearing_s, late_s = watch.elapsed_s(), self._late_s(due_us)
         if missed:
-            self._lateness.miss()
+            self.lateness.miss()
         else:
-            self._lateness.add(GATE, late_s)
+            self.lateness.add(GATE, late_s)
             await self._set_points(slot, intent, desk)
-            self._lateness.add(DISPATCH, self._late_s(due_us))
+            self.lateness.add(DISPATCH, self._late_s(due_us))
         await self._departures(slot + 1)
         if self._on_slot is not None:
             report = await self._engine.read(lambda state: self._report(state, slot))

@@ -140,7 +140,7 @@ class _Service:
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
             metrics = Metrics()
-            self._show_lateness(metrics)
+            self._show(metrics, engine)
             banks, devices = await stack.enter_async_context(
                 live_devices(self.system, socket, self.options.factor_ppm / PPM)
             )
@@ -295,13 +295,19 @@ class _Service:
             devices=devices_of(self.system),
         )
 
-    def _show_lateness(self, metrics: Metrics) -> None:
+    def _show(self, metrics: Metrics, engine: Engine) -> None:
+        """Figures of the slot cycle: how late its stages are, and how often a building fell back for want of a plan."""
         late, watch = self.lateness, metrics.watch
         watch(
             "peerwatt_stage_late_p50_seconds", "Half of the slots were so late", lambda: late.quantile_s(0.5), "stage"
         )
         watch("peerwatt_stage_late_p99_seconds", "99 of 100 were so late", lambda: late.quantile_s(0.99), "stage")
         watch("peerwatt_stage_late_max_seconds", "The latest", late.max_s, "stage")
+
+        def fallen() -> int:
+            return sum(map(len, engine.state.fell_back.values()))
+
+        watch("peerwatt_plan_fallbacks_total", "Slots in which buildings had no plan, summed over them", fallen)
         watch("peerwatt_missed_slots_total", "Slots that were over before their gate", lambda: late.missed)
 
     def _history(self, parts: Parts) -> HistoryKeeper:

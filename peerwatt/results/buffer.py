@@ -149,10 +149,7 @@ def check_record(record: WindowRecord, static: RunStatic, next_slot: int) -> Win
     if (record.heat is None) != (not static.heated):
         raise RunError(f"heat does not fit the run's {len(static.heated)} heated buildings")
     values["heat"] = _finite("heat", record.heat, (n, len(static.heated), len(HEAT_COLUMNS)), record.first_slot, static)
-    if (record.envelopes is None) != (not static.limited):
-        raise RunError(f"envelopes do not fit the run's {len(static.limited)} limited buildings")
-    if (limits := record.envelopes) is not None:
-        values["envelopes"] = _int("envelopes", limits, (n, len(static.limited), len(ENVELOPE_COLUMNS)))
+    values["envelopes"] = _check_limits(record, static)
     for name, shape in inverters.field_shapes(static).items():
         column = getattr(record, name)
         if (column is None) != (not static.supporting):
@@ -182,6 +179,14 @@ def _check_origins(record: WindowRecord, static: RunStatic) -> dict[str, Int | N
             raise RunError(f"{name} is {'missing' if size else 'given'}, but the run has {size} origins")
         found[name] = None if column is None else _not_negative(name, _int(name, column, shape), record.first_slot)
     return found
+
+
+def _check_limits(record: WindowRecord, static: RunStatic) -> Int | None:
+    if (record.envelopes is None) != (not static.limited):
+        raise RunError(f"envelopes do not fit the run's {len(static.limited)} limited buildings")
+    if record.envelopes is None:
+        return None
+    return _int("envelopes", record.envelopes, (record.n_slots, len(static.limited), len(ENVELOPE_COLUMNS)))
 
 
 def _int(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> Int:

@@ -18,8 +18,8 @@ from peerwatt.controller_study import WORTH_PER_YEAR, compare_controllers, contr
 from peerwatt.low_tech import STATIC_KEY
 from peerwatt.prepare import prepare
 from peerwatt.scenario import load_scenario
-from tests.peerwatt.districts import BATTERY, flat, home, load, pv
-from tests.peerwatt.planned import AIR, CAR, PROFILES, WARM, street
+from tests.peerwatt.districts import BATTERY, PROFILES, flat, home, load, pv
+from tests.peerwatt.planned import AIR, CAR, WARM, street
 
 THREE = ("greedy_self_consumption", "battery_optimum", "building_optimum")
 

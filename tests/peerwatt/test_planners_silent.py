@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ DOWN = range(20, 26)
 
 
 @pytest.fixture(autouse=True)
-def moody(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def moody(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A planner that has no answer where 5 kW of PV and more stand on the roof, from slot 20 to 25."""
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     asked: list[int] = []
@@ -37,7 +36,7 @@ def moody(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return battery_optimum(task)
 
     building_planner("moody")(plan)
-    yield asked
+    return asked
 
 
 def done(controller: Any, cuts: tuple[int, ...]) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -54,7 +53,7 @@ def done(controller: Any, cuts: tuple[int, ...]) -> tuple[dict[str, Any], np.nda
 
 
 def test_an_error_of_a_planner_ends_the_run_with_its_name_the_moment_and_what_to_do() -> None:
-    with pytest.raises(RunError, match="moody failed at 2016-05-25.*its mood") as caught:
+    with pytest.raises(RunError, match=r"moody failed at 2016-05-25.*its mood") as caught:
         done(HOURLY, ())
     assert "fall_back" in (caught.value.remedy or "")
 

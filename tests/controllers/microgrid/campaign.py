@@ -18,7 +18,7 @@ import numpy as np
 
 from controllers.microgrid.image import State
 from tests.controllers.microgrid.checker import Finding
-from tests.controllers.microgrid.checker_black import judge
+from tests.controllers.microgrid.checker_black import judge_all
 from tests.controllers.microgrid.kills import kill_in
 from tests.controllers.microgrid.playing import Played, excerpt, play, play_event
 from tests.controllers.microgrid.stories import make
@@ -86,7 +86,7 @@ def show(seed: int, n: int, around_s: float) -> None:
     out += [f"  {s.id} {s.rating_kw} kW{' forms' if s.can_form else ''}" for s in story.spec.sources]
     out += [f"  {x.id} priority {x.priority} {x.p_kw:.2f} kW inrush x{x.inrush:.2f}" for x in story.spec.loads]
     out += [f"  {item}" for item in (*story.happens, *story.orders, *story.blind, *story.deaf, *story.feedback)]
-    for f in judge(trace):
+    for f in judge_all(trace):
         out += [f"--- {f.rule} at {f.t_s:.2f} s: {f.text}", excerpt(trace, f.t_s, around_s)]
     sys.stdout.write("\n".join(out) + "\n")
 
@@ -108,15 +108,17 @@ def main(argv: list[str] | None = None) -> int:
     write = sys.stdout.write
     played: list[Played] = []
     rules: Counter[str] = Counter()
+    unknowable: Counter[str] = Counter()
     killed: Counter[State] = Counter()
     broken = 0
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         events = range(args.first, args.first + args.events)
         for p in pool.imap_unordered(partial(play_event, args.seed), events, chunksize=8):
             played.append(p)
-            for f in p.findings:
-                rules[f.rule] += 1
-                write(f"event {p.n} ({p.kind}) {f.rule} at {f.t_s:.2f} s: {f.text}\n")
+            for f in p.findings + p.unknowable:
+                (rules if f.knowable else unknowable)[f.rule] += 1
+                mark = "" if f.knowable else " (not knowable)"
+                write(f"event {p.n} ({p.kind}) {f.rule} at {f.t_s:.2f} s{mark}: {f.text}\n")
             if len(played) % max(1, args.events // 20) == 0:
                 write(f"{len(played)} of {args.events} events, {sum(bool(q.findings) for q in played)} broken\n")
                 sys.stdout.flush()
@@ -138,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     write(f"{len(played)} events, {cycles} cycles ({cycles / 36_000.0:.1f} hours), {wrong} broken\n")
     write("killed: " + ", ".join(f"{s.value} {killed[s]}" for s in State) + f"; {broken} broken\n")
     write("findings: " + (", ".join(f"{rule} {count}" for rule, count in rules.most_common()) or "none") + "\n")
+    write("not knowable: " + (", ".join(f"{rule} {n}" for rule, n in unknowable.most_common()) or "none") + "\n")
     missing = [s.value for s in State if args.kills and not killed[s]]
     if missing:
         write(f"never killed in: {missing}\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,15 +24,21 @@ BAND_HZ = 0.5
 SYNC_HZ, SYNC_PU, SYNC_DEG, DWELL_S = 0.3, 0.10, 20.0, 0.4
 FLOOR = 0.15
 EPS = 1e-6
+AGE_S = 0.06
+"""The oldest that an image may be when it is acted on (harness)."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A requirement that was not met, when, and what was seen."""
+    """A requirement that was not met, when, and what was seen.
+
+    ``knowable`` False: what spoilt it happened after the last image that the supervisor could act on; counted apart.
+    """
 
     rule: str
     t_s: float
     text: str
+    knowable: bool = True
 
 
 Rule = Callable[[Trace], Iterator[Finding]]
@@ -215,13 +222,22 @@ def steady(trace: Trace) -> Iterator[Row]:
         b, s = row.truth.bus, row.truth.sources
         if row.truth.closed or not row.truth.live or row.decision.state is not State.ISLANDED:
             since = row.t_s
-        if row.t_s - since < 3.0 or abs(b[k.B_DFDT]) > 0.02:
+        if row.t_s - since < 3.0 or abs(b[k.B_DFDT]) > 0.02 or _moves(trace, row):
             continue
         forming = (s[:, k.S_MODE] == 1.0) & (s[:, k.S_RUN] == k.RUNNING)
         p = s[forming, k.S_PE]
         top, low, slack = s[forming, k.S_DISCHARGE], -s[forming, k.S_CHARGE], 0.03 * s[forming, k.S_RATING]
         if np.all(p < top - slack) and np.all(p > low + slack):
             yield row
+
+
+def _moves(trace: Trace, row: Row) -> bool:
+    """Whether the sources that form give more than 1 % of their ratings more or less than a second ago."""
+    i = round((row.t_s - trace.rows[0].t_s) / CYCLE_S)
+    before = trace.rows[max(0, i - 10)].truth.sources
+    s = row.truth.sources
+    forming = s[:, k.S_MODE] == 1.0
+    return bool(abs(np.sum(s[forming, k.S_PE] - before[forming, k.S_PE])) > 0.01 * np.sum(s[forming, k.S_RATING]))
 
 
 def g3_sharing(trace: Trace) -> Iterator[Finding]:
@@ -279,6 +295,17 @@ def _apart(row: Row) -> tuple[float, float, float]:
     return abs(b[k.B_V] - b[k.B_GV]), abs(b[k.B_F] - b[k.B_GF]), abs(b[k.B_ANGLE])
 
 
+def _shown_apart(row: Row) -> bool:
+    """Whether the image itself shows island and grid outside the window, or does not show them."""
+    grid, island, angle = row.image.grid, row.image.island, row.image.angle_deg
+    if None in {grid.v_pu, grid.f_hz, island.v_pu, island.f_hz, angle}:
+        return True
+    assert grid.v_pu is not None and grid.f_hz is not None and angle is not None
+    assert island.v_pu is not None and island.f_hz is not None
+    dv, df = abs(grid.v_pu - island.v_pu), abs(grid.f_hz - island.f_hz)
+    return dv > SYNC_PU or df > SYNC_HZ or abs(angle) > SYNC_DEG + 2.0
+
+
 def g5_closing(trace: Trace) -> Iterator[Finding]:
     """Contacts touch only inside the window after a dwell in it, on a good grid in the right order of phases."""
     for e in trace.events:
@@ -299,10 +326,15 @@ def g5_closing(trace: Trace) -> Iterator[Finding]:
 
 def _closing(trace: Trace, e: Event) -> Iterator[Finding]:
     before = [r for r in trace.rows if r.t_s <= e.t_s + EPS]
-    if not before or happened(trace, e.t_s - 0.3, e.t_s - 1e-4, "grid", "tripped", "demand"):
+    if not before:
         return
     row = before[-1]
     b = row.truth.bus
+    told = next((r.t_s for r in reversed(before) if said(r, Do.CLOSE)), e.t_s)
+    if happened(trace, told - AGE_S, e.t_s - 1e-6, "grid", "tripped", "demand"):
+        if e.value > 2.0:
+            yield Finding("G5-window", e.t_s, f"surge {e.value:.1f} p.u.: the grid went on the way", knowable=False)
+        return
     if b[k.B_GV] < k.DEAD_PU:
         yield Finding("G5-dead-grid", e.t_s, f"closed onto {b[k.B_GV]:.2f} p.u.")
         return
@@ -318,14 +350,12 @@ def _closing(trace: Trace, e: Event) -> Iterator[Finding]:
         yield Finding(
             "G5-window", e.t_s, f"dv {dv:.3f} p.u., df {df:.3f} Hz, {da:.1f} degrees; surge {e.value:.2f} p.u."
         )
-    told = next((r.t_s for r in reversed(before) if said(r, Do.CLOSE)), e.t_s)
-    for r in before:
+    for r, after in pairwise(trace.rows):
         if told - DWELL_S <= r.t_s <= told and not r.truth.closed:
             dv, df, da = _apart(r)
             if dv > SYNC_PU or df > SYNC_HZ or da > SYNC_DEG + 2.0:
-                yield Finding(
-                    "G5-dwell", r.t_s, f"closed at {e.t_s:.2f} s, but {dv:.3f} p.u. {df:.3f} Hz {da:.1f} deg then"
-                )
+                text = f"closed at {e.t_s:.2f} s, but {dv:.3f} p.u. {df:.3f} Hz {da:.1f} deg then"
+                yield Finding("G5-dwell", r.t_s, text, knowable=_shown_apart(r) or _shown_apart(after))
                 return
 
 
@@ -363,6 +393,12 @@ def honest_state(trace: Trace) -> Iterator[Finding]:
             return
 
 
+def _lost_while_closing(trace: Trace, t_s: float) -> bool:
+    """Whether the grid went between the last image before a command to close and the contacts, at ``t_s``."""
+    told = next((r.t_s for r in reversed(trace.rows) if r.t_s <= t_s and said(r, Do.CLOSE)), None)
+    return told is not None and t_s - told < 0.2 and happened(trace, told - AGE_S, t_s, "grid-voltage")
+
+
 def reached(trace: Trace) -> Iterator[Finding]:
     """What the story asks to be reached is reached."""
     wants, last = trace.story.wants, trace.rows[-1]
@@ -378,14 +414,12 @@ def reached(trace: Trace) -> Iterator[Finding]:
     if "started" in wants and not (state is State.ISLANDED and truth.live):
         yield Finding("end-started", last.t_s, f"is {state}, live {truth.live}")
     if "survives" in wants:
-        # A grid that goes between the command to close and the contacts is nobody's fault.
-        if any(e.what == "closed" and happened(trace, e.t_s - 0.2, e.t_s, "grid") for e in trace.events):
-            return
         bad = {k.TRIP_F, k.TRIP_V, k.TRIP_OVERLOAD, k.TRIP_SURGE, k.TRIP_DEAD}
         forming = {s.id for s in trace.story.spec.sources if s.can_form}
         for e in trace.events:
             if e.what == "tripped" and e.device in forming and int(e.value) in bad:
-                yield Finding("G2-collapse", e.t_s, f"{e.device} tripped: {k.TRIP_NAMES[int(e.value)]}")
+                text = f"{e.device} tripped: {k.TRIP_NAMES[int(e.value)]}"
+                yield Finding("G2-collapse", e.t_s, text, knowable=not _lost_while_closing(trace, e.t_s))
                 return
         if not truth.live:
             yield Finding("G2-collapse", last.t_s, f"the island is dark at the end, {state}")

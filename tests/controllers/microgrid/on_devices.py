@@ -1,4 +1,4 @@
-"""An emulated island on real sockets, the microgrid's process in front of it, and other people's eyes on its registers."""
+"""An emulated island on real sockets, the microgrid's process in front of it, and others' eyes on its registers."""
 
 from __future__ import annotations
 
@@ -102,13 +102,16 @@ class Yard:
         self.file.write_text(yaml.safe_dump(site | changes))
 
     async def start(self) -> None:
-        """Start the process; returns when it is taken up."""
+        """Start the process; returns when it has made out where the island stands."""
         self.said.clear()
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "peerwatt", "microgrid", str(self.file), stdout=asyncio.subprocess.PIPE
         )
         self._reader = asyncio.create_task(self._read())
-        await self.told("taken up")
+        await self.told("READY")
+        async with asyncio.timeout(10.0):
+            while not (await self.status())["verified"]:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
 
     async def _read(self) -> None:
         assert self.process is not None and self.process.stdout is not None

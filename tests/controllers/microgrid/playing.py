@@ -11,7 +11,7 @@ from controllers.microgrid.settings import Settings
 from controllers.microgrid.supervisor import Supervisor
 from grid.island import kernel as k
 from tests.controllers.microgrid.checker import Finding, losses, steady
-from tests.controllers.microgrid.checker_black import attempts, judge
+from tests.controllers.microgrid.checker_black import attempts, judge_all
 from tests.controllers.microgrid.harness import Rig, Steps, Story, Trace
 from tests.controllers.microgrid.stories import make
 
@@ -45,6 +45,7 @@ class Played:
     kind: str
     cycles: int
     findings: list[Finding]
+    unknowable: list[Finding]
     states: frozenset[str]
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -89,7 +90,9 @@ def play_event(seed: int, n: int, breaks: Breaks | None = None) -> Played:
     story = make(seed, n)
     trace = play(story, breaks)
     states = frozenset(r.decision.state.value for r in trace.rows)
-    return Played(n, story.kind, len(trace.rows), judge(trace), states, figures_of(trace))
+    found = judge_all(trace)
+    blamed, unknowable = [f for f in found if f.knowable], [f for f in found if not f.knowable]
+    return Played(n, story.kind, len(trace.rows), blamed, unknowable, states, figures_of(trace))
 
 
 def excerpt(trace: Trace, t_s: float, around_s: float = 1.0) -> str:

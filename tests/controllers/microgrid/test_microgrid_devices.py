@@ -6,6 +6,7 @@ Judged by the island's own record and by mbpoll, never by what the process says 
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ LATENCY_S = 0.25
 """Of an emulated device and of this machine under load: site step, contactor, a late cycle."""
 
 
+@pytest.mark.slow
 async def test_an_outage_is_ridden_through_and_the_grid_met_in_step(tmp_path: Path) -> None:
     async with yards(tmp_path, "yard", hz=50.02) as (yard,):
         yard.write_site()
@@ -42,6 +44,7 @@ async def test_an_outage_is_ridden_through_and_the_grid_met_in_step(tmp_path: Pa
         assert (await asyncio.to_thread(verify, yard.folder / "journal")).fault is None
 
 
+@pytest.mark.slow
 async def test_a_planned_island_goes_black_and_starts_again(tmp_path: Path) -> None:
     async with yards(tmp_path, "yard") as (yard,):
         yard.write_site()
@@ -51,16 +54,17 @@ async def test_a_planned_island_goes_black_and_starts_again(tmp_path: Path) -> N
         opening = next(e for e in yard.world.events if e.what == "opened")
         assert abs(opening.exchange_kw) < 0.02 * 100.0  # G1
         assert not any(e.what == "black" for e in yard.world.events)  # nobody noticed
+        yard.fault("grid-loss")
         yard.part._switch_on("yard-battery", {"kind": "trip", "for_s": 0.5, "return_s": 0.5})
         await yard.told("-> black")
         tripped_s = yard.at("tripped", "battery")
+        await asyncio.sleep(0.6)
         await yard.until(lambda: yard.world.loads[:, k.L_ON].sum() == 0.0)
         await yard.order("black-start")
         await yard.told("starting -> islanded")
         happened = [(e.what, e.device) for e in yard.world.events if e.t_s > tripped_s]
-        rising = [
-            what for what in happened if what[0] in ("started", "energised", "load-on") and what[1] != "yard-roof"
-        ]
+        up = ("started", "energised", "load-on")
+        rising = [one for one in happened if one[0] in up and one[1] != "yard-roof"]
         assert rising[:4] == [  # G6: one leads, then one block at a time, by priority
             ("started", "yard-battery"),
             ("energised", "switch"),
@@ -74,6 +78,21 @@ async def _islanded(yard: Yard) -> None:
     yard.fault("grid-loss")
     await yard.told("-> islanded")
     await asyncio.sleep(1.5)  # the secondary control has moved the reference: falling back shows
+
+
+async def _stands_still(yard: Yard) -> None:
+    """R3: a process that stands still is a dead one to its devices, and sheds nobody when it goes on."""
+    found = await yard.status()
+    assert yard.process is not None
+    yard.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(TIMER_S + 0.5)
+    wrong = await asyncio.gather(*(yard.stands(device, safe) for device, safe in found["safe"].items()))
+    yard.process.send_signal(signal.SIGCONT)
+    assert not [text for text in wrong if text]
+    await asyncio.sleep(1.5)
+    after = await yard.status()
+    assert after["cycle"]["pauses"] and not after["problems"] and after["state"] == "islanded"
+    assert not any("homes" in line or "clinic" in line for line in yard.said)
 
 
 async def _planned(yard: Yard) -> None:
@@ -119,6 +138,8 @@ async def test_killed_its_devices_fall_back_to_what_was_written(tmp_path: Path) 
         async def run(yard: Yard, lead: object, state: str) -> None:
             await yard.start()
             await lead(yard)  # type: ignore[operator]
+            if yard is one:
+                await _stands_still(yard)
             await _dies(yard, state)
 
         await asyncio.gather(*(run(*way) for way in ways))

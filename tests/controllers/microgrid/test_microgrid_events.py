@@ -39,6 +39,13 @@ def test_one_event_of_a_kind(kind: object) -> None:
     assert judge(play(story)) == []
 
 
+@pytest.mark.parametrize("n", [1453, 5424, 6033])
+def test_an_event_that_once_broke_a_requirement(n: int) -> None:
+    """A set-point refused for a moment left a source at an old reference for minutes (1453, 6033); sources that took
+    over by themselves stood at another reference than the one told to form, which was overloaded (5424)."""
+    assert judge(play(stories.make(1, n))) == []
+
+
 def test_the_same_seed_gives_the_same_event() -> None:
     a, b = play(stories.make(5, 3)), play(stories.make(5, 3))
     assert [r.decision for r in a.rows] == [r.decision for r in b.rows]

@@ -43,6 +43,32 @@ async def test_terms_are_changed_from_the_version_that_was_read(made: World) -> 
     assert (refused.status_code, refused.json()["code"]) == (403, "opted_out")
 
 
+async def test_a_resident_takes_over_and_opts_out_at_once(made: World) -> None:
+    """What is said of slots that have begun begins with the next one; what was said of them before stays."""
+    path = f"/participants/{ONE}/terms"
+    before = await call(made, ONE, "GET", path)
+    assert before.json()["by_hand"] == []
+    said = {
+        "by_hand": [{"from": slot_name(0), "to": slot_name(20), "what": "idle"}],
+        "opted_out": [{"from": slot_name(0), "to": slot_name(20)}],
+    }
+    held = await call(made, ONE, "PUT", path, said, idempotency_key="h1", if_match=before.headers["etag"])
+    assert held.status_code == 200, held.text
+    (hand,) = held.json()["by_hand"]
+    assert hand["to"] == slot_name(20) and hand["what"] == "idle" and hand["from"] >= slot_name(0)
+    assert held.json()["opted_out"] == said["opted_out"]
+    now = made.engine.config.slot_of(made.engine.state.at_us)
+    assert hand["from"] == slot_name(max(now + 1, 0)), "the next gate"
+    wrong = {"by_hand": [{"from": slot_name(0), "to": slot_name(20), "what": "dance"}]}
+    refused = await call(made, ONE, "PUT", path, wrong, idempotency_key="h2", if_match=held.headers["etag"])
+    assert refused.status_code in (400, 422), refused.text
+    other = await call(made, TWO, "PUT", path, said, idempotency_key="h3", if_match=held.headers["etag"])
+    assert other.status_code == 404, "nobody else's building"
+    back = await call(made, ONE, "PUT", path, {}, idempotency_key="h4", if_match=held.headers["etag"])
+    assert all(one["to"] <= slot_name(max(now + 1, 0)) for one in back.json()["by_hand"])
+    assert back.json()["opted_out"] == []
+
+
 async def test_a_contract_holds_once_the_other_side_has_accepted_it(made: World) -> None:
     offered = await call(made, ONE, "POST", f"/participants/{ONE}/contracts", OFFER)
     assert (offered.status_code, offered.json()["status"]) == (201, "offered")

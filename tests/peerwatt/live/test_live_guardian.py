@@ -1,4 +1,4 @@
-"""``peerwatt live``: one file starts guardian and market before an emulated battery; the guardian outlives the market."""
+"""``peerwatt live``: one file starts guardian and market of an emulated battery; the guardian outlives the market."""
 
 from __future__ import annotations
 
@@ -90,9 +90,8 @@ def guardian_of(site: Bench) -> int | None:
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (place / "cmdline").read_bytes().split(b"\0")
-            if b"guardian" in words and str(site.file).encode() in words and (place / "stat").read_text()[-1:]:
-                if " Z " not in (place / "stat").read_text():
-                    return int(place.name)
+            if b"guardian" in words and str(site.file).encode() in words:
+                return int(place.name)
     return None
 
 
