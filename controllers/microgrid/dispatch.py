@@ -17,6 +17,10 @@ from controllers.microgrid.settings import Settings
 _QUARTER_H = 0.25
 
 
+LONG_H = 1000.0
+"""Beyond this nothing to speak of is drawn from the store [h]."""
+
+
 def taper(soc: float | None, settings: Settings, more_soc: float = 0.0) -> float:
     """Share of its power that a store of this charge may give, 0..1: 0 at the floor, 1 at ``taper_soc`` above it.
 
@@ -81,7 +85,7 @@ def curtail(context: Context) -> None:
         value = -source.discharge_kw * share
         # Whatever it may give at most is told once; how much the sun lets it is its own affair.
         told = context.ledger.set_value(source.id, Do.POWER)
-        if told is None and share >= 1.0:
+        if told is None and share >= 1.0 and not _stands_still(source):
             continue
         context.ledger.want(
             context.image, Do.POWER, source.id, value, "what the island can use", tolerance=0.02 * source.rating_kw
@@ -93,6 +97,29 @@ def curtail(context: Context) -> None:
         context.ledger.want(
             context.image, Do.POWER, source.id, value, "its share of the island", tolerance=0.02 * source.rating_kw
         )
+
+
+def _stands_still(source: Source) -> bool:
+    """Whether a source gives nothing: by night, or because its fallback has put it to 0."""
+    return source.p_kw is not None and abs(source.p_kw) <= 0.01 * source.rating_kw
+
+
+def release(context: Context) -> None:
+    """Connected: what an island held back, or a fallback put to 0, may give all again; the grid takes it.
+
+    Of a good grid only. Stores are the market's then, and told nothing here.
+    """
+    know, image = context.know, context.image
+    if not know.grid_good or image.switch is not Switch.CLOSED:
+        return
+    for source in image.sources:
+        if source.can_form or know.soc(source) is not None or not know.running(source):
+            continue
+        if context.ledger.set_value(source.id, Do.POWER) is not None or _stands_still(source):
+            most = -source.discharge_kw
+            context.ledger.want(
+                image, Do.POWER, source.id, most, "the grid takes it", tolerance=0.02 * source.rating_kw
+            )
 
 
 def reserve_kwh(context: Context) -> float:
@@ -189,8 +216,14 @@ def tell_energy(context: Context) -> None:
         return
     now.energy_s = context.image.now_s
     hours = energy_left(context)
-    text = "unknown" if hours is None else f"{hours:.2f}"
-    context.say("energy", f"stored energy lasts {text} h above the floor", hours=text)
+    if hours is None:
+        context.say("energy", "how long stored energy lasts is not known", hours="unknown")
+    elif not any((x.soc or 0.0) > context.settings.floor_soc for x in context.image.sources if x.soc is not None):
+        context.say("energy", "no energy is stored above the floor", hours="0.00")
+    elif hours > LONG_H:
+        context.say("energy", f"stored energy lasts more than {LONG_H:.0f} h above the floor", hours="long")
+    else:
+        context.say("energy", f"stored energy lasts {hours:.2f} h above the floor", hours=f"{hours:.2f}")
 
 
 def start_others(context: Context) -> None:

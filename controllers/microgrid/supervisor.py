@@ -230,6 +230,7 @@ def _connected(context: Context) -> None:
             context.memory.resume.remove(source.id)
     shedding.restore_connected(context)
     dispatch.keep_reserve(context)
+    dispatch.release(context)
 
 
 def _planned_out(context: Context) -> None:

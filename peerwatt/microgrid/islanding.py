@@ -21,6 +21,7 @@ from peerwatt.messages import Forecast, Observation, Plan, Prices, SetPoints, Wi
 from peerwatt.microgrid.outcome import Course, SlotOutcome, SlotPowers
 from peerwatt.microgrid.reliability import Reliability
 from peerwatt.microgrid.story import Story
+from peerwatt.plants import reactive_kvar
 from peerwatt.wires import bus_power
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Islanding:
         window
             One slot.
         """
-        wishes = _Wishes(self._system, self._setup.forming, intent, forecast)
+        wishes = _Wishes(self._system, self._setup.forming, intent, forecast, window)
         length_s = float(self._system.grid.length_s)
         state = seen.battery
         soc = 0.0
@@ -143,7 +144,8 @@ class Islanding:
             points = wishes.granted(share)
             if self._setup.forming >= 0:
                 hours = self._system.grid.hours
-                points.battery_wh[0, self._setup.forming] = round(outcome.forming_kw * 1000.0 * hours)
+                planned_wh = float(intent.battery_wh[0, self._setup.forming]) * outcome.connected
+                points.battery_wh[0, self._setup.forming] = round(planned_wh + outcome.forming_kw * 1000.0 * hours)
         self.reliability.unserved_wh += wishes.unserved(share)
         return points
 
@@ -211,15 +213,19 @@ class Islanding:
             If the battery cannot balance the island even so.
         """
         system, k = self._system, self._setup.forming
+        guess_wh = 0
         for _ in range(ROUNDS):
             points = wishes.granted(share)
-            net_wh = wishes.net_wh(points)
-            need_wh = -int(net_wh.sum()) - self._loss_wh(net_wh, points, wishes, remainder_wh, window)
+            others_wh = int(wishes.net_wh(points).sum())
+            points.battery_wh[0, k] = guess_wh  # what it gives has no say in the losses but for the last bit
+            need_wh = -others_wh - self._loss_wh(wishes.net_wh(points), points, wishes, remainder_wh, window)
             points.battery_wh[0, k] = need_wh
             able_wh = int(step_batteries(system.storage.columns, seen.battery, points.battery_wh)[0].net_wh[0, k])
-            if able_wh == need_wh:
+            if able_wh == need_wh == guess_wh:
                 return points, share
-            share = wishes.less(share, self._setup.priority, able_wh - need_wh)
+            guess_wh = need_wh
+            if able_wh != need_wh:
+                share = wishes.less(share, self._setup.priority, able_wh - need_wh)
         raise GridError(
             f"the forming battery cannot balance the island: {need_wh} Wh asked for, {able_wh} Wh possible",
             slot=window.first,
@@ -227,13 +233,14 @@ class Islanding:
         )
 
     def _loss_wh(self, net_wh: Int, points: SetPoints, wishes: _Wishes, remainder_wh: Float, window: Window) -> int:
-        """Losses of the island's wires, as the physics will round them; what the battery itself gives has no say."""
+        """Losses of the island's wires, as the physics will round them."""
         wires, alone = self._system.wires, self._setup.alone
         if wires is None or alone is None:
             return 0
         hours = self._system.grid.hours
         p_kw = bus_power(wires, net_wh) / (1000.0 * hours)
-        flow = alone.power_flow(p_kw, np.zeros_like(p_kw), engine=wires.engine, first_slot=window.first)
+        q_kvar = bus_power(wires, wishes.q_kvar(points))
+        flow = alone.power_flow(p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first)
         loss_wh, _ = quantise_wh(flow.losses_kw[:, None] * hours, remainder_wh)
         return int(loss_wh[0, 0])
 
@@ -241,13 +248,18 @@ class Islanding:
 class _Wishes:
     """What all buildings would do in the slot if they were supplied [Wh], and what of it is granted."""
 
-    def __init__(self, system: System, forming: int, intent: Plan, forecast: Forecast) -> None:
+    def __init__(self, system: System, forming: int, intent: Plan, forecast: Forecast, window: Window) -> None:
         self._n = system.n_buildings
+        self._q_kvar = reactive_kvar(
+            system.demand, system.profiles.window(window.first, window.n), system.n_buildings, system.grid.hours
+        )
+        self._tan_phi = system.heating.tan_phi
         self._cars = system.chargers.columns.building
         self._stores = system.storage.columns.building
         self._rooms = system.heating.columns.building
         self._hours = system.grid.hours
         self._intent = intent
+        self._loads = (forecast.load_wh, forecast.heat_pump_wh)  # rounded down each, as the plant does
         self._load = forecast.load_wh + forecast.heat_pump_wh
         self._pv = forecast.pv_wh - intent.curtail_wh
         self._home = intent.battery_wh.copy()
@@ -284,8 +296,15 @@ class _Wishes:
         stores = sum_by_building(points.battery_wh, self._stores, self._n)
         rooms = sum_by_building(points.heat_wh, self._rooms, self._n)
         made = self._available - points.curtail_wh
-        net: Int = self._load * points.served_ppm // PPM + cars + rooms + stores - made
+        net: Int = self._served(points.served_ppm) + cars + rooms + stores - made
         return net
+
+    def q_kvar(self, points: SetPoints) -> Float:
+        """Reactive power of every building (1, B) under ``points`` [kvar], as the plant will have it."""
+        assert points.served_ppm is not None
+        q = self._q_kvar * (points.served_ppm / PPM)
+        q[:, self._rooms] += points.heat_wh * (self._tan_phi / 1000.0 / self._hours)
+        return q
 
     def _consumed(self) -> Int:
         """Load, rooms and cars of every building (1, B)."""
@@ -296,8 +315,12 @@ class _Wishes:
 
     def unserved(self, share: _Share) -> Int:
         """Load that was not supplied, (B,) [Wh]; cars and heated rooms catch up later."""
-        left: Int = (self._load - self._load * share.ppm // PPM)[0]
+        left: Int = (self._load - self._served(share.ppm))[0]
         return left
+
+    def _served(self, ppm: Int) -> Int:
+        total: Int = sum((load * ppm // PPM for load in self._loads), np.zeros_like(self._load))
+        return total
 
     def less(self, share: _Share, priority: Int, gap_wh: int) -> _Share:
         """A smaller share: ``gap_wh`` > 0 more is to be shed (the battery gives less), < 0 less is to be generated."""

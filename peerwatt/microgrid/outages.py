@@ -58,8 +58,10 @@ def outage_spans(scenario: Scenario, grid: SlotGrid) -> tuple[OutageSpan, ...]:
     listed.sort(key=lambda span: span.start_s)
     for one, other in pairwise(listed):
         if other.start_s < one.end_s + REST_S:
+            gap_s = other.start_s - one.end_s
+            how = "before the end of" if gap_s < 0 else f"only {gap_s:.0f} s after"
             raise ScenarioError(
-                f"an outage begins {other.start_s - one.end_s:.0f} s after the end of the one before",
+                f"an outage begins {how} the one before it ({other.start_s:.0f} s into the run)",
                 path="outages",
                 remedy=f"leave at least {REST_S} s between them, for the district to reconnect",
             )

@@ -64,7 +64,8 @@ class SlotOutcome:
     generated
         Share of the possible generation of supplied buildings that was let in, 0..1 (the rest was held back).
     forming_kw
-        Mean power of the forming battery, load-signed (charging positive) [kW].
+        Mean over the slot of what the forming battery did in the island, load-signed (charging positive) [kW]; while
+        connected it follows its plan.
     connected
         Share of the slot in which the district hung on the grid above; the rest it was an island or dark.
     dark_steps

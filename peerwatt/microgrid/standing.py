@@ -87,6 +87,7 @@ class Standing:
         self._events = events_of(setup.spans)
         self._microgrid = microgrid
         self._battery = _forming_source(system, setup.forming, microgrid)
+        self._most_kw = _most_generated_kw(system, setup.forming)
         self._seed = system.scenario.seed
         self._scene: _Scene | None = None
 
@@ -99,7 +100,7 @@ class Standing:
         """Let the supervisor and the island live through the slot."""
         if self._scene is None:
             spec = IslandSpec(
-                sources=(self._battery, _generation(powers)),
+                sources=(self._battery, _generation(self._most_kw, powers)),
                 loads=tuple(
                     LoadSpec(name, int(level), float(p_kw), tan_phi=0.0, exponent=0.0, per_hz=0.0)
                     for name, level, p_kw in (
@@ -125,6 +126,7 @@ class Standing:
             droop_share=self._microgrid.droop_percent / 100.0,
             automatic_black_start=True,
             enter_service_s=60.0,
+            reserve_charge_share=0.0,  # what is stored while connected is the plan's affair
         )
 
 
@@ -160,12 +162,20 @@ def _blocks(system: System, forming: int) -> Index:
     return np.array([i for i in range(system.n_buildings) if not (alone and i == home)], np.int64)
 
 
-def _generation(powers: SlotPowers) -> SourceSpec:
-    most = max(float(powers.generated_kw.sum()), 1.0)
+def _generation(most_kw: float, powers: SlotPowers) -> SourceSpec:
+    """All that follows, as one source of rating ``most_kw``: the supervisor's dead bands are shares of it."""
+    possible_kw = float(powers.generated_kw.sum())
     return SourceSpec(
-        id=GENERATION, rating_kw=100.0 * most, can_form=False, available_kw=float(powers.generated_kw.sum()),
+        id=GENERATION, rating_kw=max(most_kw, possible_kw, 1.0), can_form=False, available_kw=possible_kw,
         ride_s=1.5, return_s=30.0,
     )  # fmt: skip
+
+
+def _most_generated_kw(system: System, forming: int) -> float:
+    """Rated power of all PV, and of all batteries that do not form [kW]."""
+    given_wh = system.storage.columns.discharge_max_wh
+    home_wh = float(given_wh.sum() - given_wh[forming])
+    return sum(b.pv_kw for b in system.static.buildings) + home_wh / MILLI / system.grid.hours
 
 
 class _Scene:
@@ -280,11 +290,11 @@ class _Scene:
                 at_s=self._now_s,
                 state=state.value,
                 frequency_hz=float(reading.bus[k.B_F]) if reading.live else 0.0,
-                forming_kw=float(forming),
-                generated_kw=float(others),
-                load_kw=float(reading.bus[k.B_LOAD]),
+                forming_kw=round(float(forming), 9),
+                generated_kw=round(float(others), 9),
+                load_kw=round(float(reading.bus[k.B_LOAD]), 9),
                 shed_kw=float(reading.loads[~on, k.L_P0].sum()),
-                exchange_kw=float(reading.bus[k.B_EXCHANGE]),
+                exchange_kw=round(float(reading.bus[k.B_EXCHANGE]), 9),
                 soc=float(reading.sources[0, k.S_ENERGY] / reading.sources[0, k.S_CAPACITY]),
             )
         )

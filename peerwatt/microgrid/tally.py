@@ -35,11 +35,12 @@ class Tally:
         else:
             self._dark.append((seconds, dark))
         forming, others = after.p_kw
-        self._forming_kws += seconds * float(forming)
         self._generated_kws += seconds * max(-float(others), 0.0)
         self._possible_kws += seconds * possible_kw
         if closed and float(after.bus[k.B_GV]) >= k.DEAD_PU:
             self._connected_s += seconds
+        else:
+            self._forming_kws += seconds * float(forming)
 
     def outcome(self, length_s: float) -> SlotOutcome:
         """The slot as it went."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from peerwatt.scenario.models import Building
 
 
+ABOVE_EMPTY_SOC = 0.02
+"""So far above the charge at which the forming battery trips the supervisor has to shed loads."""
+
+
 def with_outages(loaded: LoadedScenario, system: System, buildings: tuple[Building, ...]) -> System:
     """The system with its outages, if the scenario has any.
 
@@ -93,7 +97,16 @@ def _forming(loaded: LoadedScenario, system: System, microgrid: Microgrid) -> in
             f"building {microgrid.forming!r} has {len(rows)} batteries; exactly one forms the grid",
             "name a building with one battery, e.g. a community battery",
         )
-    return int(rows[0])
+    row = int(rows[0])
+    columns = system.storage.columns
+    least = float(columns.min_wh[row]) / float(columns.capacity_wh[row])
+    if microgrid.floor_soc < least + ABOVE_EMPTY_SOC - 1e-9:
+        raise loaded.error(
+            ("microgrid", "floor_soc"),
+            f"loads would be shed at {microgrid.floor_soc:g}, but the battery trips at its min_soc of {least:g}",
+            f"use a floor_soc of {least + ABOVE_EMPTY_SOC:g} or more, or a lower min_soc",
+        )
+    return row
 
 
 def _alone(system: System, forming: int) -> Network | None:

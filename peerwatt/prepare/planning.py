@@ -108,7 +108,12 @@ def _hands_on(loaded: LoadedScenario, k: int, item: Override, buildings: Buildin
         seconds = int((resolve_moment(moment, zone) - grid.start).total_seconds())
         return min(max(-(-seconds // grid.length_s), 0), grid.n)
 
-    return HandsOn(ids.index(item.building), slot(item.start, 0), slot(item.end, grid.n), item.what)
+    first, end = slot(item.start, 0), slot(item.end, grid.n)
+    if end <= first and item.start is not None and item.end is not None:
+        raise loaded.error(
+            ("overrides", k, "end"), f"the override ends at {item.end}, not after its start", "swap or mend the two"
+        )
+    return HandsOn(ids.index(item.building), first, end, item.what)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

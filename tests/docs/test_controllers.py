@@ -11,6 +11,7 @@ from tests.docs.pages import ROOT, follow
 SAID = {
     "building-plans.md": "",
     "planning.md": "",
+    "inverter-functions.md": "[[-7.5 -8.  -4. ]] [[ 3.667  0.    -1.1  ]]\n",
     "microgrid.md": "unplanned-out [('open', 'switch'), ('shed', 'works'), ('power', 'battery')]\n",
 }
 

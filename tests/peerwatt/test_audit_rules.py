@@ -45,7 +45,7 @@ def test_the_shipped_table_is_what_an_audit_gives(name: str) -> None:
     measured_again(name)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", sorted({*SHIPPED_RULES} - {"uniform_price", "mcafee", "bill_sharing"}))
 def test_and_so_it_is_for_the_slower_rules(name: str) -> None:
     measured_again(name)

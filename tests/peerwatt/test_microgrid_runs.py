@@ -122,6 +122,22 @@ def test_a_published_price_holds_for_everybody(tmp_path_factory: Any) -> None:
     assert_verified(run)
 
 
+def test_reactive_power_is_part_of_an_islands_losses(tmp_path_factory: Any) -> None:
+    scenario = island(NOON)
+    for building in scenario["buildings"]:
+        building["power_factor"] = 0.8
+    run = peerwatt.run(scenario, tmp_path_factory.mktemp("reactive") / "run", report=False)
+    assert (slots_of(run).loc[48:52, "exchange_wh"] == 0).all()
+
+
+def test_nobody_charges_for_a_fault_before_it_comes(tmp_path_factory: Any) -> None:
+    empty = STORE | {"assets": [STORE["assets"][0] | {"initial_soc": 0.05}]}
+    dark = {"at": "2016-05-25 02:12", "minutes": 60}
+    run = peerwatt.run(island(dark, store=empty), tmp_path_factory.mktemp("before") / "run", report=False)
+    stored = run.table("buildings").query("building == 'store'").set_index("slot")
+    assert (stored.loc[:11, "charge_wh"] == 0).all() and (stored.loc[:11, "discharge_wh"] == 0).all()
+
+
 def test_windows_and_repetition_have_no_say() -> None:
     scenario = island(NIGHT)
     whole, bills = drive(scenario, 2688)

@@ -131,7 +131,9 @@ def test_dark_shares_add_up_however_the_slot_is_cut() -> None:
     ("changes", "place", "words"),
     [
         ({"outages": [{"at": "2016-06-25 10:00", "minutes": 5}]}, "outages", "does not lie within the run"),
-        ({"outages": [FAULT, {"at": "2016-05-25 10:50", "minutes": 5}]}, "outages", "900 s"),
+        ({"outages": [FAULT, {"at": "2016-05-25 10:50", "minutes": 5}]}, "outages", "only 180 s after"),
+        ({"outages": [FAULT, {"at": "2016-05-25 10:20", "minutes": 5}]}, "outages", "before the end of"),
+        ({"outages": [FAULT], "microgrid": {"forming": "home-1", "floor_soc": 0.01}}, "microgrid.floor_soc", "trips"),
         ({"outages": [FAULT | {"kind": "planned", "black": True}]}, "outages", "black"),
         ({"outages": [FAULT], "microgrid": {"forming": "home-9"}}, "microgrid.forming", "did you mean"),
         ({"outages": [FAULT], "microgrid": {"forming": "home-2"}}, "microgrid.forming", "0 batteries"),

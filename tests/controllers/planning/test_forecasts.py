@@ -142,7 +142,7 @@ def test_what_is_missing_is_said() -> None:
         forecast("noise", known, 4, slot_s=HOUR_S, actual=known[:4])
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_threads_do_not_matter() -> None:
     code = (
         "from tests.controllers.planning.test_forecasts import learner, series; import hashlib;"

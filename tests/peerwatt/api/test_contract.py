@@ -13,7 +13,7 @@ import pytest
 from peerwatt.api.app import OPERATIONS
 from tests.peerwatt.api.contract import STOPPING, Findings, attack, labels, live
 
-EXAMPLES = int(os.environ.get("PEERWATT_CONTRACT_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("PEERWATT_CONTRACT_EXAMPLES", "4"))
 SEED = int(os.environ.get("PEERWATT_CONTRACT_SEED", "1"))
 
 
