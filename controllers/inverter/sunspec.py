@@ -16,7 +16,9 @@ _REACTIVE = {VOLT_VAR: "volt_var", WATT_VAR: "watt_var"}
 
 
 def curves_of(settings: FunctionSettings, *, kw_per_kva: float = 1.0) -> dict[int, Stored]:
-    """What the curve models have to hold, by model; only functions that the settings have a curve for.
+    """What the curve models have to hold, by model; every function that the settings have a curve for, on or off.
+
+    `switched_on` says which of them to enable (``enable=`` of `hardware.sunspec.curves.write_curve`).
 
     ``kw_per_kva`` is the inverter's rating in kW over that in kVA. Raises `GridError` for what SunSpec cannot say: a
     droop of the momentary power, or a base that is not the rating in kW for volt-watt of an inverter without it.
@@ -38,6 +40,18 @@ def curves_of(settings: FunctionSettings, *, kw_per_kva: float = 1.0) -> dict[in
     if settings.freq_watt is not None:
         curves[DROOP] = _droop_of(settings, settings.freq_watt)
     return curves
+
+
+def switched_on(settings: FunctionSettings) -> dict[int, bool]:
+    """Which of the models of `curves_of` are to be enabled: a device holds curves of functions that are off, too."""
+    on = {
+        VOLT_VAR: settings.reactive == "volt_var",
+        WATT_VAR: settings.reactive == "watt_var",
+        VOLT_WATT: settings.volt_watt_on,
+        DROOP: settings.freq_watt_on,
+    }
+    there = (settings.volt_var, settings.watt_var, settings.volt_watt, settings.freq_watt)
+    return {model: on[model] for model, curve in zip(on, there, strict=True) if curve is not None}
 
 
 def _var_curve(curve: Curve, priority: str, response_s: float | None) -> CurvePoints:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from core.errors import DeviceError
@@ -194,6 +195,12 @@ class CurveModel:
         if not 1 <= len(wanted.points) <= self.most_points:
             most = self.most_points
             raise DeviceError(f"model {self.model} takes 1 to {most} points, not {len(wanted.points)}", local=True)
+        if any(after[0] < before[0] for before, after in pairwise(wanted.points)):
+            raise DeviceError(
+                f"the points of a curve for model {self.model} run backwards",
+                local=True,
+                remedy="give them from the lowest voltage or power to the highest",
+            )
         x, y = _AXES[self.model]
         values = {f"{prefix}ActPt": len(wanted.points), f"{prefix}DeptRef": self._code("DeptRef", wanted.reference)}
         if wanted.priority is not None:

@@ -65,31 +65,39 @@ def check_binding(
     ServiceError
         If others could reach the service, and TLS or a key is missing; if the files do not belong together.
     """
-    if (certificate is None) != (private_key is None):
+    loopback = check_address(host, certificate=certificate, private_key=private_key, behind_proxy=behind_proxy)
+    if not loopback and live_keys < 1:
         raise ServiceError(
-            "a certificate and its private key go together", remedy="give both: --tls-cert and --tls-key"
+            f"{host} can be reached from other machines, and there is no key yet to tell who asks",
+            remedy="start once on 127.0.0.1, which makes an admin's key",
         )
-    loopback = _is_loopback(host)
-    if not loopback:
-        if certificate is None and not behind_proxy:
-            raise ServiceError(
-                f"{host} can be reached from other machines, and without TLS keys and orders could be read on the way",
-                remedy="give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS",
-            )
-        if live_keys < 1:
-            raise ServiceError(
-                f"{host} can be reached from other machines, and there is no key yet to tell who asks",
-                remedy="start once on 127.0.0.1, which makes an admin's key",
-            )
     hosts = set(names)
-    if certificate is not None and private_key is not None:
-        tls_context(certificate, private_key)
+    if certificate is not None:
         hosts |= _names_in(certificate)
     if not _is_any(host):
         hosts.add(host)
     elif not hosts:
         hosts |= _own_names()
     return Binding(host, loopback, frozenset(hosts), certificate, private_key)
+
+
+def check_address(
+    host: str, *, certificate: Path | None = None, private_key: Path | None = None, behind_proxy: bool = False
+) -> bool:
+    """Whether ``host`` is this machine alone; the part of `check_binding` that needs no registry, and its errors."""
+    if (certificate is None) != (private_key is None):
+        raise ServiceError(
+            "a certificate and its private key go together", remedy="give both: --tls-cert and --tls-key"
+        )
+    loopback = _is_loopback(host)
+    if not loopback and certificate is None and not behind_proxy:
+        raise ServiceError(
+            f"{host} can be reached from other machines, and without TLS keys and orders could be read on the way",
+            remedy="give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS",
+        )
+    if certificate is not None and private_key is not None:
+        tls_context(certificate, private_key)
+    return loopback
 
 
 def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:

@@ -86,7 +86,7 @@ class GuardianPort:
         self._bounds: dict[str, tuple[float, float]] = {}
 
     def check(self, control: str) -> None:
-        """DeviceError if the guardian has no such device, or one without this control."""
+        """DeviceError if the guardian has no such device, one that does not answer, or one without this control."""
         found = {str(one["id"]): one for one in self._thread.call(self._link.devices(), _CALL_S)}
         if self._device not in found:
             raise DeviceError(
@@ -94,7 +94,14 @@ class GuardianPort:
                 local=True,
                 remedy=f"name one of {', '.join(sorted(found))} in the scenario's `plant`",
             )
-        controls = found[self._device]["controls"]
+        told = found[self._device]
+        if told["identity"] is None:  # what it may be told is not known before it was seen
+            raise DeviceError(
+                f"the device {self._device} does not answer at {told['address']}: {told['link']}",
+                local=False,
+                remedy=f"look at its power, cable and address; `peerwatt probe {told['address']}` asks it alone",
+            )
+        controls = told["controls"]
         if control not in controls:
             raise DeviceError(
                 f"the guardian may not tell {self._device} its {control}",

@@ -151,26 +151,33 @@ def _stand(place: Place, speed: float, guardian: Opener | None, own: Opener | No
     return Stand.of(asset, account, most, place.system.grid.length_s, exact=exact)
 
 
-def _opener(place: Place, guardian: Opener | None, own: Opener | None) -> Opener:
+def check_place(place: Place, *, guarded: bool) -> None:
+    """DeviceError if its device cannot be had whatever it answers; ``guarded``: whether there is a guardian."""
     if place.plant.kind == "real" and place.speed != 1.0:
         raise DeviceError(
             f"the {place.asset} of {place.name} is a real device: its time does not run {place.speed:g} times as fast",
             local=True,
             remedy="use speed 1, or plant.kind: emulated",
         )
-    if place.plant.device is None:
-        if own is not None:
-            return own
-        from peerwatt.devices.emulated_port import start_emulated
-
-        return start_emulated
-    if guardian is None:
+    if place.plant.device is not None and not guarded:
         raise DeviceError(
             f"the {place.asset} of {place.name} is the device {place.plant.device!r} of a guardian, and there is none",
             local=True,
-            remedy="start `peerwatt guardian SITE.yaml` and name its socket with --guardian SOCKET",
+            remedy="start `peerwatt guardian SITE.yaml` and name its socket with --guardian SOCKET; `peerwatt live` "
+            "starts one that its site file names as guardian",
         )
-    return guardian
+
+
+def _opener(place: Place, guardian: Opener | None, own: Opener | None) -> Opener:
+    check_place(place, guarded=guardian is not None)
+    if place.plant.device is not None:
+        assert guardian is not None, "it was asked whether there is one"
+        return guardian
+    if own is not None:
+        return own
+    from peerwatt.devices.emulated_port import start_emulated
+
+    return start_emulated
 
 
 def _start_stepped(place: Place, stack: ExitStack) -> BlockingStorage:

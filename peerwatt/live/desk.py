@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from peerwatt.system import Bool, Int, System
 
 
+_SERVED = {SlotState.CLEARED, SlotState.SETTLED, SlotState.VOID}
 _NOBODY = Member(-1, 0, 0, 0, -1, True, status=ERASED)
 """Stands for the member of a building that has none any more."""
 
@@ -51,6 +52,8 @@ class Desk:
         Limits that the grid operator has published, and the default behind them.
     fell_back
         Members whose planner was silent when these plans were made.
+    served
+        Whether the journal has what the gate came to: after a restart within the slot it has.
     """
 
     takes_orders: bool
@@ -66,6 +69,7 @@ class Desk:
     by_hand: tuple[HandsOn, ...] = ()
     envelopes: tuple[Published, ...] = ()
     fell_back: tuple[int, ...] = ()
+    served: bool = False
 
 
 def desk_for(state: State, market: str, slot: int, roll: Roll) -> Desk:
@@ -100,6 +104,7 @@ def desk_for(state: State, market: str, slot: int, roll: Roll) -> Desk:
         by_hand=hands_on(state, roll),
         envelopes=published(state, roll),
         fell_back=state.fell_back.get(slot, ()),
+        served=slot < state.dropped_until or (book is not None and book.status in _SERVED),
     )
 
 

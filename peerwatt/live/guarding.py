@@ -71,6 +71,7 @@ async def guarded(options: Options, wanted: frozenset[str], stop: asyncio.Event,
         if options.guardian_awaited:
             await _answers(guard, link, options, stop)
             await _has_read(link, wanted, stop)
+            await introduced(guard, link, wanted, options, news)
             watch = asyncio.create_task(_watched(guard, link, options, news))
         yield guard
     finally:
@@ -155,6 +156,23 @@ async def _has_read(link: GuardianLink, wanted: frozenset[str], stop: asyncio.Ev
             if all(name not in found or found[name]["quality"] == Quality.GOOD for name in wanted):
                 return
         await asyncio.sleep(_LOOK_S)
+
+
+async def introduced(guard: Guard, link: GuardianLink, wanted: frozenset[str], options: Options, news: News) -> None:
+    """Say which guardian it is and in which mode its devices are, and how to arm those that the market cannot tell."""
+    with suppress(DeviceError):  # of one that is lost already the watch tells
+        status = await link.status()
+        modes = {str(name): str(mode) for name, mode in status["modes"].items()}
+        how = "joined" if guard.process is None else f"started, process {guard.process.pid}"
+        news(f"the guardian of {status['site']} ({how}): {', '.join(f'{name} {mode}' for name, mode in modes.items())}")
+        site = options.guardian_site or "SITE.yaml"
+        for name in sorted(wanted & modes.keys()):
+            if (mode := modes[name]) != "armed":
+                locked = f"`peerwatt guardian {site} clear --who NAME`, then " if mode == "lockout" else ""
+                news(
+                    f"{name} is in {mode}: set-points do not reach it; arm it with {locked}"
+                    f"`peerwatt guardian {site} arm {name} --who NAME`"
+                )
 
 
 async def _watched(guard: Guard, link: GuardianLink, options: Options, news: News) -> None:

@@ -41,26 +41,39 @@ class StageLateness:
         """A stage was done, so late [s]; one of `STAGES`."""
         self._stages[stage].add(late_s)
 
+    def gate(self, gate_s: float, dispatch_s: float, *, missed: bool) -> None:
+        """A gate was served and its set-points went out, so late [s]; or the slot was missed."""
+        if missed:
+            self.miss()
+        else:
+            self.add(GATE, gate_s)
+            self.add(DISPATCH, dispatch_s)
+
     def miss(self) -> None:
         """A slot was over before its gate could be served."""
         self.missed += 1
 
     def summary(self) -> dict[str, Any]:
-        """By stage: how many were done, how many of them late, percentiles (exact to 10 %) and the latest [s]."""
+        """By stage: how many were done, how many late; if any were done, percentiles (exact to 10 %) and latest [s]."""
         told: dict[str, Any] = {"late_beyond_s": LATE_S, "missed_slots": self.missed}
         for stage, counter in self._stages.items():
             found = counter.result()
-            shares = {name: round(counter.quantile_s(share), 6) for name, share in _QUANTILES.items()}
-            told[stage] = {"n": found.n, "late": found.n_late, **shares, "max_s": round(found.max_s, 6)}
+            told[stage] = {"n": found.n, "late": found.n_late}
+            if found.n:
+                shares = {name: round(counter.quantile_s(share), 6) for name, share in _QUANTILES.items()}
+                told[stage] |= {**shares, "max_s": round(found.max_s, 6)}
         return told
 
     def quantile_s(self, share: float) -> Mapping[str, float]:
-        """The lateness that ``share`` of the slots kept, by stage [s]."""
-        return {stage: counter.quantile_s(share) for stage, counter in self._stages.items()}
+        """The lateness that ``share`` of the slots kept, by stage that was done at all [s]."""
+        return {stage: counter.quantile_s(share) for stage, counter in self._done()}
 
     def max_s(self) -> Mapping[str, float]:
-        """The latest, by stage [s]."""
-        return {stage: counter.result().max_s for stage, counter in self._stages.items()}
+        """The latest, by stage that was done at all [s]."""
+        return {stage: counter.result().max_s for stage, counter in self._done()}
+
+    def _done(self) -> list[tuple[str, LatenessCounter]]:
+        return [(stage, counter) for stage, counter in self._stages.items() if counter.result().n]
 
     def save(self, folder: Path) -> None:
         """Write the summary of this life of the service into its data folder."""

@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def bound_socket(binding: Binding, port: int) -> socket.socket:
+def bound_socket(host: str, port: int) -> socket.socket:
     """A socket bound to the address; port 0 takes a free one.
 
     Raises
@@ -39,7 +39,7 @@ def bound_socket(binding: Binding, port: int) -> socket.socket:
         If somebody else has the port, or it may not be used.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
-        binding.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,7 +48,7 @@ def bound_socket(binding: Binding, port: int) -> socket.socket:
     except OSError as error:
         made.close()
         raise ServiceError(
-            f"cannot listen on {binding.host}:{port}: {error.strerror}",
+            f"cannot listen on {host}:{port}: {error.strerror}",
             remedy="stop what listens there, or choose another --port (0 takes a free one)",
         ) from error
     made.listen(_BACKLOG)

@@ -38,7 +38,7 @@ from peerwatt.grid_support import support_grid
 from peerwatt.live.beside import Clock, Missing, Outside
 from peerwatt.live.desk import Desk, as_told, desk_for, with_own_terms
 from peerwatt.live.genesis import Roll
-from peerwatt.live.lateness import DISPATCH, GATE, METER, StageLateness
+from peerwatt.live.lateness import METER, StageLateness
 from peerwatt.live.planners import Planners, Silent, book_of, known_silent
 from peerwatt.live.readings import sourced_readings
 from peerwatt.live.reports import SetPoint, SlotReport, network_state, set_points_of
@@ -143,7 +143,10 @@ class Neighbourhood:
         return frozenset((self.market, slot) for slot in range(first, min(due, self.system.grid.n)))
 
     async def run(self, stop: asyncio.Event, slots: int | None = None) -> None:
-        """Serve gates from where the journal stands until ``stop``, the scenario's end, or ``slots`` are delivered."""
+        """Serve gates from where the journal stands until ``stop``, the scenario's end, or ``slots`` are delivered.
+
+        A slot whose gate an earlier life served is delivered, and not one of ``slots``.
+        """
         end = self.system.grid.n if slots is None else min(self.slot + slots, self.system.grid.n)
         config = self._engine.config
         delivering = False
@@ -158,7 +161,8 @@ class Neighbourhood:
             if missed:  # time is not pressing any more, and slots settle in their order
                 await self._close(slot, flows, kept)
             if slot < end:
-                await self._gate(slot, due_us, missed=missed)
+                if not await self._gate(slot, due_us, missed=missed):
+                    end = min(end + 1, self.system.grid.n)
                 self.slot = slot + 1
             if not missed:
                 await self._close(slot, flows, kept)
@@ -211,8 +215,8 @@ class Neighbourhood:
 
     # --- a gate -------------------------------------------------------------------------------------------------------
 
-    async def _gate(self, slot: int, due_us: int, *, missed: bool) -> None:
-        """Bid, clear, set.
+    async def _gate(self, slot: int, due_us: int, *, missed: bool) -> bool:
+        """Bid, clear, set. False if the gate was served before a restart: then devices are set again, and that is all.
 
         Of a slot that is over before its gate is served, nothing can be waited for any more: its meters are read before
         it clears, so that it is settled by them.
@@ -239,16 +243,15 @@ class Neighbourhood:
         watch = Stopwatch()
         await self._tell(*bids, self._tick(slot + 1))  # closes the gate and clears
         clearing_s, late_s = watch.elapsed_s(), self._late_s(due_us)
-        if missed:
-            self.lateness.miss()
-        else:
-            self.lateness.add(GATE, late_s)
+        if not missed:
             await self._set_points(slot, intent, desk)
-            self.lateness.add(DISPATCH, self._late_s(due_us))
+        if not desk.served:
+            self.lateness.gate(late_s, self._late_s(due_us), missed=missed)
         await self._departures(slot + 1)
-        if self._on_slot is not None:
+        if self._on_slot is not None and not desk.served:
             report = await self._engine.read(lambda state: self._report(state, slot))
             self._on_slot(replace(report, late_s=late_s, halted=desk.halted, clearing_s=clearing_s))
+        return not desk.served
 
     def _late_s(self, due_us: int) -> float:
         """So long ago [s of the wall clock]."""

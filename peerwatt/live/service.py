@@ -18,13 +18,14 @@ from peerwatt.devices.opening import places
 from peerwatt.live.anchor import first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
 from peerwatt.live.beside import Outside
+from peerwatt.live.checking import broker_of, refused_or_ours
 from peerwatt.live.devices import live_devices
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
 from peerwatt.live.guarding import Guard, News, guarded
 from peerwatt.live.history_keeper import HistoryKeeper
 from peerwatt.live.lateness import StageLateness
-from peerwatt.live.listening import address_of, bound_socket, listening
+from peerwatt.live.listening import address_of, listening
 from peerwatt.live.neighbourhood import Neighbourhood
 from peerwatt.live.options import PPM, Ended, Options, Started
 from peerwatt.live.outside import OutsideClients
@@ -33,9 +34,6 @@ from peerwatt.live.recovery import PlantFile
 from peerwatt.live.reports import devices_of
 
 if TYPE_CHECKING:
-    import socket
-
-    from hardware.mqtt import BrokerSettings
     from market.engine.engine import Engine
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
@@ -126,24 +124,26 @@ class _Service:
 
         async with AsyncExitStack() as stack:
             stack.enter_context(_signals(self.stop))
+            listener = await asyncio.to_thread(refused_or_ours, self.options, self.system)
+            stack.callback(listener.close)
             await asyncio.to_thread(_make_folder, self.options.data)
             socket = await self._guardian(stack)
             if self.stop.is_set():
                 return
             journal, vault = await self._records(stack)
-            security = await self._security(stack)
-            binding, listener = self._address(stack, security)
             clock = EngineClock(self._frozen_us(journal), self.options.factor_ppm)
             books = FeederBooks(self.system)
             engine = await self._engine(journal, vault, clock, books)
+            banks, devices = await stack.enter_async_context(
+                live_devices(self.system, socket, self.options.factor_ppm / PPM)
+            )
+            security = await self._security(stack)  # makes the first key, so after what may well be refused
+            binding = self._binding(security)
             outside = OutsideClients(self.options.outside)
             await outside.follow(security.registry)
             gateway = self._gateway(engine, clock)
             metrics = Metrics()
             self._show(metrics, engine)
-            banks, devices = await stack.enter_async_context(
-                live_devices(self.system, socket, self.options.factor_ppm / PPM)
-            )
 
             def told(report: SlotReport) -> None:
                 metrics.clearing(driver.market, report.clearing_s)
@@ -224,11 +224,11 @@ class _Service:
         stack.push_async_callback(security.close)
         return security
 
-    def _address(self, stack: AsyncExitStack, security: Security) -> tuple[Binding, socket.socket]:
+    def _binding(self, security: Security) -> Binding:
         from peerwatt.api.binding import check_binding
 
         options = self.options
-        binding = check_binding(
+        return check_binding(
             options.host,
             certificate=options.tls_cert,
             private_key=options.tls_key,
@@ -236,9 +236,6 @@ class _Service:
             behind_proxy=options.behind_proxy,
             names=security.names,
         )
-        listener = bound_socket(binding, options.port)
-        stack.callback(listener.close)
-        return binding, listener
 
     def _frozen_us(self, journal: Journal) -> int:
         """Engine time until the service is ready: of a new market before its first slot, else that of the journal."""
@@ -262,18 +259,6 @@ class _Service:
             return self.options.plan_seconds
         return max(self.config.slot_s * PPM / self.options.factor_ppm / 2, _LEAST_PLANNING_S)
 
-    def _broker(self) -> BrokerSettings:
-        from hardware.mqtt import BrokerSettings, TlsFiles
-
-        options = self.options
-        assert options.mqtt is not None, "asked for where there is a broker"
-        return BrokerSettings.from_url(
-            options.mqtt,
-            password=options.mqtt_password,
-            tls=None if options.mqtt_ca is None else TlsFiles(ca=options.mqtt_ca),
-            plain=options.mqtt_plain,
-        )
-
     def _gateway(self, engine: Engine, clock: EngineClock) -> Gateway | None:
         if self.options.mqtt is None:
             return None
@@ -283,7 +268,7 @@ class _Service:
         from hardware.mqtt import Backoff, MqttLink
         from peerwatt.gateway.gateway import Gateway
 
-        settings = self._broker()
+        settings = broker_of(self.options)
         waits = Backoff(keyed_generator(self.system.scenario.seed, "mqtt", self.config.run_id))
         return Gateway(
             engine,
@@ -347,7 +332,7 @@ class _Service:
             "data": str(options.data),
         }
         if options.mqtt is not None:
-            addresses["broker"] = self._broker().url
+            addresses["broker"] = broker_of(options).url
         return Started(
             title,
             addresses,

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hardware.yaml_model import load_model
+from hardware.yaml_model import parse_model
+from hardware.yaml_source import Source, read_text
 from peerwatt.live.options import PPM, Options
 
 _YAML = (".yaml", ".yml")
+_READ = {"guardian", "tls_cert", "tls_key", "mqtt_ca"}
+"""Keys of files that have to be there."""
 
 
 class LiveSite(BaseModel):
@@ -86,12 +89,27 @@ def load_live_site(file: Path) -> LiveSite:
     ScenarioError
         If it cannot be read or is not valid: all that is wrong, with line, place, reason and remedy.
     """
-    site = load_model(file, LiveSite)
+    text = read_text(file)
+    site = parse_model(text, LiveSite, file)
     home = file.absolute().parent
     paths = ("guardian", "guardian_socket", "data", "tls_cert", "tls_key", "mqtt_ca")
     given = {name: home / path for name in paths if (path := getattr(site, name)) is not None}
     scenario = str(home / site.scenario) if site.scenario.endswith(_YAML) else site.scenario
+    named: dict[str, Path] = {name: path for name, path in given.items() if name in _READ}
+    if scenario != site.scenario:
+        named["scenario"] = Path(scenario)
+    _there(Source(text, str(file)), named)
     return site.model_copy(update={**given, "scenario": scenario})
+
+
+def _there(source: Source, files: Mapping[str, Path]) -> None:
+    """ScenarioError with line and key for every file that a site names and that is not there."""
+    for key, path in files.items():
+        if not path.is_file():
+            source.add(
+                (key,), f"there is no file {path}", "correct the path; it is relative to the folder of this file"
+            )
+    source.raise_any()
 
 
 def live_options(site: LiveSite, *, mqtt_password: str | None = None, slots: int | None = None) -> Options:

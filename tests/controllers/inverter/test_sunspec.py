@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from controllers.inverter import inverter_columns, load_settings, standard_names, steady_state
-from controllers.inverter.sunspec import curves_of, settings_with
+from controllers.inverter.sunspec import curves_of, settings_with, switched_on
 from core.errors import GridError
 from hardware.sunspec.curves import CURVE_MODELS, DROOP, VOLT_VAR, VOLT_WATT, WATT_VAR, CurvePoints, write_curve
 from tests.hardware.emulator.device_bench import Bench
@@ -99,3 +99,10 @@ def test_bases_of_a_foreign_curve():
     with pytest.raises(GridError, match="at once"):
         settings_with(settings, both, {VOLT_VAR: True, WATT_VAR: True})
     assert settings_with(settings, both, {}).reactive == "fixed_pf"
+
+
+def test_what_is_switched_on_is_what_the_settings_say() -> None:
+    settings = load_settings("ieee1547-2018-b", {"reactive": "volt_var"})
+    on = switched_on(settings)
+    assert set(on) == set(curves_of(settings)) and on[705] and not on[712]
+    assert settings_with(settings, curves_of(settings), on).reactive == "volt_var"

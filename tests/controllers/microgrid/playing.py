@@ -62,15 +62,18 @@ def figures_of(trace: Trace) -> dict[str, float]:
     if island:
         out["f_min"] = min(r.fmin for r in island)
         out["f_max"] = max(r.fmax for r in island)
-    gone = next((e.t_s for e in trace.events if e.what == "grid-voltage" and e.value < 0.5), None)
     first = next(losses(trace), None)
-    if gone is not None and first is not None:
-        t0 = trace.rows[first[0]].t_s
+    t0 = trace.rows[first[0]].t_s if first is not None else -1.0
+    gone = max(
+        (e.t_s for e in trace.events if e.what == "grid-voltage" and e.value < 0.5 and e.t_s <= t0), default=None
+    )
+    if gone is not None:
         off = [e.t_s for e in trace.events if e.what == "load-off" and gone <= e.t_s <= t0 + 0.35]
         if off:
             out["shed_s"] = max(off) - gone
         up = next((e.t_s for e in trace.events if e.what == "energised" and e.t_s > gone), None)
-        if up is not None:
+        back = next((e.t_s for e in trace.events if e.what == "grid-voltage" and e.value > 0.5 and e.t_s > gone), up)
+        if up is not None and back is not None and up <= back:
             out["dark_s"] = up - gone
     joined = [e for e in trace.events if e.what == "closed" and e.v_pu > 0.5]
     if joined:

@@ -265,6 +265,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_sent() -> None:
         (VOLT_VAR, CurvePoints(points=VAR.points, reference="W_AVAL_PCT"), "knows"),
         (VOLT_WATT, CurvePoints(points=WATT.points, reference="W_MAX_PCT", priority="ACTIVE"), "Pri"),
         (VOLT_VAR, DROP, "takes points"),
+        (VOLT_VAR, CurvePoints(points=((108.0, 30.0), (98.0, 0.0)), reference="VA_MAX_PCT"), "run backwards"),
         (DROOP, VAR, "takes a droop"),
         (WATT_VAR, CurvePoints(points=((0.0, 5e4),), reference="VA_MAX_PCT"), "does not fit|refused|sent"),
     ):

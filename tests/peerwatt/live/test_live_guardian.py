@@ -112,6 +112,7 @@ async def test_one_file_starts_everything_and_the_guardian_ends_last(site: Bench
         assert await running.end() == 0, running.said
     assert guardian_of(site) is None and rests(site)
     told = "\n".join(running.said)
+    assert "the guardian of bench (started, process" in told and "battery armed" in told and "arm it" not in told
     assert "every device at its safe value" in told and "late gate" in told and "late meter" in told
     late = json.loads((site.folder / "data" / "lateness.json").read_text())
     assert late["gate"]["n"] >= 2 and 0 < late["gate"]["p50_s"] <= late["gate"]["p99_s"] <= late["gate"]["max_s"]

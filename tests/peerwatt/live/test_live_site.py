@@ -23,6 +23,8 @@ def test_paths_are_relative_to_the_file_and_everything_reaches_the_service(tmp_p
         tmp_path, scenario="street.yaml", guardian="guardian.yaml", data="kept", port=0, speed=2.5, days=3,
         outside=["a"], meters="outside", set={"seed": 4}, plan_seconds=0.5,
     )  # fmt: skip
+    for name in ("street.yaml", "guardian.yaml"):
+        (tmp_path / name).touch()
     options = live_options(load_live_site(file), slots=7)
     assert options.scenario == str(tmp_path / "street.yaml")
     assert (options.guardian_site, options.guardian) == (tmp_path / "guardian.yaml", None)
@@ -50,6 +52,24 @@ def test_mistakes_are_told_with_file_place_and_reason(
         load_live_site(write(tmp_path, **content))
     assert "site.yaml" in str(caught.value) and words in str(caught.value)
     assert place in str(caught.value.path or "")
+
+
+@pytest.mark.parametrize("key", ["guardian", "scenario", "tls_cert", "mqtt_ca"])
+def test_a_file_that_is_not_there_is_told_with_line_and_key(key: str, tmp_path: Path) -> None:
+    content = {"scenario": "street5", "port": 0, key: "nosuch.yaml"}
+    with pytest.raises(ScenarioError, match=r"nosuch\.yaml") as caught:
+        load_live_site(write(tmp_path, **content))
+    assert (caught.value.path, caught.value.line) == (key, sorted(content).index(key) + 1)
+    assert str(caught.value.file) == str(tmp_path / "site.yaml")
+
+
+def test_what_can_be_refused_is_refused_before_a_guardian_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "guardian.yaml").write_text("name: g\ndevices: [{id: meter, address: 'tcp://127.0.0.1:1'}]\n")
+    file = write(tmp_path, scenario="street5", guardian="guardian.yaml", host="0.0.0.0", port=0)
+    assert cli.main(["live", str(file)]) == 2
+    assert "TLS" in capsys.readouterr().err and not (tmp_path / "live").exists()
 
 
 @pytest.mark.parametrize(

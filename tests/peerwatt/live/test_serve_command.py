@@ -69,6 +69,7 @@ def test_mistakes_are_told_with_a_way_out(
 ) -> None:
     code, told = serve(capsys, "street5", "--data", tmp_path / "data", *QUICK, *arguments)
     assert code == 2 and words in told and "what to do" in told
+    assert not (tmp_path / "data").exists(), "no key that nobody is told"
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +78,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
         other.listen()
         port = str(other.getsockname()[1])
         code, told = serve(capsys, "street5", "--data", tmp_path / "data", "--port", port)
-    assert code == 2 and port in told and "--port" in told
+    assert code == 2 and port in told and "--port" in told and not (tmp_path / "data").exists()
 
 
 def test_a_scenario_that_cannot_be_served_says_where_and_what_to_do(
