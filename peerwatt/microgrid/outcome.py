@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -78,7 +78,7 @@ class SlotOutcome:
     connected: float
     dark_steps: tuple[tuple[float, Bool], ...]
     trace: tuple[TraceRow, ...] = ()
-    happenings: tuple[Happening, ...] = field(default=())
+    happenings: tuple[Happening, ...] = ()
 
 
 class Course(Protocol):

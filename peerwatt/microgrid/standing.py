@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from peerwatt.scenario.microgrid import Microgrid
     from peerwatt.system import System
 
+Index = NDArray[np.int64]
+
 CYCLE_S = 0.1
 """The island cycle [s] (hardware.md, layer 13)."""
 CALM_S = 5.0
@@ -36,8 +38,6 @@ SWING_S = 0.2
 """Of a cycle at rest so long is followed by the millisecond; then only energy runs down [s]."""
 RESTLESS_S = 30.0
 """So long after anything changed the island cycle stays short [s]."""
-Index = NDArray[np.int64]
-
 BEFORE_S = 2.0
 """So long before the slot's start the island is looked at, so that the supervisor knows it [s]."""
 SETTLED_S = 30.0
@@ -49,6 +49,7 @@ LOSS_SHARE = 0.02
 FINE_S, MIDDLE_S, COARSE_S = 0.2, 2.0, 30.0
 """Spacing of the trace within ten seconds of a change, for a while after it, and at rest [s]."""
 FINE_FOR_S = 10.0
+"""So long after a change the trace is fine [s]."""
 MILLI = 1000.0
 RESTING = (State.ISLANDED, State.CONNECTED)
 """States in which nothing needs to be done within seconds."""
@@ -112,9 +113,7 @@ class Standing:
             self._scene = _Scene(spec, self._settings(powers), start_s - BEFORE_S, self._seed, self._blocks)
         events = [event for event in self._events if start_s <= event.at_s < start_s + length_s]
         outcome = self._scene.slot(start_s, length_s, powers, events)
-        if self._scene.settled_at(start_s + length_s) and not any(
-            event.at_s >= start_s and event.at_s < start_s + length_s for event in events
-        ):
+        if not events and self._scene.settled_at(start_s + length_s):
             self._scene = None
         return outcome
 
