@@ -14,7 +14,7 @@ from dataclasses import replace
 from controllers.commissioning.record import RecordStore
 from controllers.guardian.arbiter import Lease
 from controllers.guardian.decide import Decisions, DeviceImage, Wish
-from controllers.guardian.foreign import changed, left_behind
+from controllers.guardian.foreign import Register, changed, left_behind
 from controllers.guardian.held import Held
 from controllers.guardian.hub import Hub
 from controllers.guardian.settings import DeviceSettings, Mode, OnForeignWrite, SiteSettings
@@ -178,7 +178,7 @@ class Unit(Watched):
             self._hub.raise_alarm(self.id, f"budget:{held.control.name}", refusal)
             return
         generation = self.line.generation
-        writer = self._writer(lambda: self._gate(generation, wish.lease))
+        writer = self._writer(lambda: self._gate(generation, wish.lease), held.ours if same else {})
         why = self._why(held, value, wish)
         held.last_order, held.generation = why.order, generation
         outcome = await writer.carry_out(
@@ -191,6 +191,8 @@ class Unit(Watched):
     ) -> None:
         """What is known after an order."""
         now_s, name = asyncio.get_running_loop().time(), held.control.name
+        if outcome.ended is Ended.OVERTAKEN:
+            return  # the next cycle's reading finds it, and judges whether the device restarted or somebody else wrote
         if outcome.ended is Ended.DONE:
             held.wrote(value, steps, begun_s, now_s, self._fast())
             for other in self.held.values():  # registers that controls share
@@ -216,8 +218,10 @@ class Unit(Watched):
             self._hub.raise_alarm(self.id, f"unconfirmed:{name}", why)
             self._hub.move(self.id, Mode.OBSERVE, "guardian", f"{name}: {why}")
 
-    def _writer(self, gate: Callable[[], str]) -> Writer:
-        return Writer(self.line, self.settings.unit, self._hub.notes, self._hub.note, gate, self._deadline_s)
+    def _writer(self, gate: Callable[[], str], ours: Mapping[Register, int] | None = None) -> Writer:
+        """``ours`` is given for a refresh only: what it must find before it writes the same again."""
+        wire, unit, hub = self.line, self.settings.unit, self._hub
+        return Writer(wire, unit, hub.notes, hub.note, gate, self._deadline_s, ours=ours or {})
 
     def _fast(self) -> tuple[Span, ...]:
         return () if self.driver is None else self.driver.spans(Group.FAST)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from controllers.guardian.foreign import told
+from controllers.guardian.foreign import Register, changed, registers_of, told
 from core import DeviceError, JournalError
 from hardware.driver import Frame, Sample, Span, Step
 from hardware.modbus.line import Priority, WriteOutcome
@@ -52,6 +52,7 @@ class Ended(enum.StrEnum):
     NOT_TAKEN = "not-taken"  # read back twice and not what was written (R7)
     UNSAFE = "unsafe"  # the driver's steps break the order of R1: nothing was sent
     UNWRITTEN = "unwritten"  # the journal cannot be written: nothing more was sent
+    OVERTAKEN = "overtaken"  # somebody else has written meanwhile: nothing more was sent, so that it is seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,9 @@ class Writer:
         For one exchange [s].
     patient_until_s
         Until when a stop waits for the journal, all its steps together [s, monotonic].
+    ours
+        The registers as our last order left them. Where they are known, a refresh looks before each frame whether they
+        still stand, so that it does not wipe out the trace of another master (R15).
     """
 
     wire: Wire
@@ -128,6 +132,7 @@ class Writer:
     gate: Callable[[], str]
     deadline_s: float
     patient_until_s: float = 0.0
+    ours: Mapping[Register, int] = field(default_factory=dict)
 
     async def carry_out(
         self, steps: Sequence[Step], why: Why, priority: Priority, *, release: bool = False, insist: bool = False
@@ -156,7 +161,7 @@ class Writer:
                 if reason := self.gate():
                     return Outcome(Ended.CLOSED, reason, frames)
                 try:
-                    outcome = await self._once(step, why, priority, insist=insist)
+                    outcome = await self._once(step, why, priority, insist=insist, look=attempt == 0)
                 except JournalError as error:
                     return Outcome(Ended.UNWRITTEN, str(error), frames)
                 frames += outcome.frames
@@ -168,8 +173,8 @@ class Writer:
                     return worst
         return Outcome(worst.ended, worst.why, frames)
 
-    async def _once(self, step: Step, why: Why, priority: Priority, *, insist: bool) -> Outcome:
-        """One frame and its read-back."""
+    async def _once(self, step: Step, why: Why, priority: Priority, *, insist: bool, look: bool) -> Outcome:
+        """One frame and its read-back; ``look`` first whether ours still stands, unless our own frame spoilt it."""
         frame = step.frame
         intent = await self._intend(
             {
@@ -182,6 +187,8 @@ class Writer:
             },
             insist=insist,
         )
+        if look and self.ours and (others := await self._overtaken(step, priority)):
+            return Outcome(Ended.OVERTAKEN, others, 0)
         if reason := self.gate():  # the journal took its time: ask again at the last moment
             return Outcome(Ended.CLOSED, reason, 0)
         try:
@@ -221,6 +228,11 @@ class Writer:
             return Outcome(Ended.LOST, sample.problem or "it could not be read back", 1)
         said = f" ({written.problem})" if written.problem else ""
         return Outcome(Ended.NOT_TAKEN, f"read back, {_differences(step, sample.words)}{said}", 1)
+
+    async def _overtaken(self, step: Step, priority: Priority) -> str:
+        """What stands instead of ours in the registers that the step reads back; empty also if they cannot be read."""
+        sample = await self.wire.read(self.unit, step.check, priority=priority, deadline_s=self.deadline_s)
+        return changed(self.ours, registers_of([sample]))
 
     async def _intend(self, body: Mapping[str, Any], *, insist: bool) -> int:
         """Write down and sync what is about to leave."""

@@ -22,6 +22,8 @@ from hardware import (
     StorageStatus,
 )
 
+pytestmark = pytest.mark.timed
+
 TIMEOUT_S = 0.3
 
 

@@ -31,6 +31,8 @@ from peerwatt.commissioning import Options, Terminal, read_answers, run_commissi
 from peerwatt.commissioning_report import report_html
 from tests.controllers.commissioning.test_record import record as sound_record
 
+pytestmark = pytest.mark.timed
+
 
 @asynccontextmanager
 async def inverter() -> AsyncIterator[tuple[str, DerDevice]]:

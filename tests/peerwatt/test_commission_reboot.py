@@ -23,6 +23,8 @@ from peerwatt.commissioning import Options, run_commissioning
 from peerwatt.commissioning_reboot import power_cycle
 from tests.controllers.commissioning.emulated import emulated
 
+pytestmark = pytest.mark.timed
+
 ANSWERS = "technician: T. One\nwitness: W. Two\ninstrument: none\nclock_offset_s: none\nreboot_s: 1\n"
 
 

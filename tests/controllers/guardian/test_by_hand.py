@@ -15,6 +15,8 @@ from core.errors import ScenarioError
 from tests.controllers.guardian.conftest import LIMIT
 from tests.controllers.guardian.rig import REPO, Bench, needs_mbpoll, output_w, until
 
+pytestmark = pytest.mark.timed
+
 
 async def begun(bench: Bench, *words: str) -> asyncio.subprocess.Process:
     command = (sys.executable, "-m", "peerwatt", *words)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hardware.driver import Order
 from hardware.modbus.line import Line
 from hardware.sunspec.driver import discover
 from tests.controllers.faults_loop import run
-from tests.controllers.guardian.inside import LIMIT, POWER, Inside, inside
+from tests.controllers.guardian.inside import LIMIT, POWER, Inside, Notes, inside
 
 HYBRID: Mapping[str, tuple[str, Mapping[str, Any]]] = {"d": ("hybrid", {})}
 METERED: Mapping[str, tuple[str, Mapping[str, Any]]] = {**HYBRID, "m": ("meter", {"power_w": 12_000.0})}
@@ -249,5 +250,48 @@ def test_alarms_blame_nobody_and_name_devices_in_words(tmp_path: Path) -> None:
             await asyncio.sleep(15.0)
             why = found.guardian.standing["d", "identity-changed"]
             assert "serial PW-0001" in why and "Identity(" not in why
+
+    run(story())
+
+
+# --- another master while we are about to write -----------------------------------------------------------------------
+
+
+@dataclass
+class Overtaken(Notes):
+    """A journal while whose sync another master writes: after the cycle's reading, before our frame."""
+
+    rival: Callable[[], None] = lambda: None
+    at_purpose: str = ""
+    intents: list[int] = field(default_factory=list)
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> int:
+        number = await super().append(kind, body)
+        if kind == "intent" and self.at_purpose and body["purpose"] == self.at_purpose:
+            self.at_purpose = ""
+            self.intents.append(number)
+            self.rival()
+        return number
+
+
+@pytest.mark.parametrize("purpose", ["timer", "value", "enable"])
+def test_r15_a_refresh_does_not_wipe_out_what_somebody_else_wrote_a_moment_before(tmp_path: Path, purpose: str) -> None:
+    notes = Overtaken()
+
+    async def story() -> None:
+        async with inside(tmp_path, HYBRID, LISTED, notes=notes) as found:
+            found.lease("d", "limit_w", 3000.0)
+            await asyncio.sleep(4.5)
+            device = found.devices["d"]
+            register = {"timer": "WMaxLimPctRvrtTms", "value": "WMaxLimPct", "enable": "WMaxLimPctEna"}[purpose]
+            at = next(device.base + cell.at for cell in device.holding if cell.path == f"704.{register}")
+            notes.rival = lambda: device.write(16, at, {"timer": [0, 7777], "value": [7777], "enable": [0]}[purpose])
+            notes.at_purpose = purpose
+            await asyncio.sleep(5.0)
+            assert notes.intents, "no refresh came"
+            assert "foreign-write:limit_w" in {one["alarm"] for one in found.guardian.alarms}
+            assert found.guardian.units["d"].mode is Mode.LOCKOUT
+            answered = {body["intent"] for kind, body in notes.kept if kind == "response"}
+            assert not answered & set(notes.intents), "ours went over it"
 
     run(story())

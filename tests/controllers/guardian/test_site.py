@@ -17,6 +17,8 @@ from controllers.guardian.process import run_guardian
 from core import DeviceError
 from tests.controllers.guardian.rig import Bench, bench, mbpoll, model_at, needs_mbpoll, output_w, until
 
+pytestmark = pytest.mark.timed
+
 POWER = {"power_w": {"safe": 0.0, "dwell_s": 0.0}}
 SETPOINT = 24  # offset of WSet (two registers) in model 704, from the specification
 

@@ -16,6 +16,8 @@ from controllers.guardian.journal import verify
 from grid.island import kernel as k
 from tests.controllers.microgrid.on_devices import TIMER_S, Yard, yards
 
+pytestmark = pytest.mark.timed
+
 LIMIT_S = 0.2
 """G2: two island cycles."""
 LATENCY_S = 0.25

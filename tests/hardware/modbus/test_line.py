@@ -14,6 +14,8 @@ from hardware.modbus.line import Line, LineSettings, LineState, Priority, WriteO
 from hardware.modbus.line_queue import Request, RequestQueue
 from tests.hardware.modbus.servers import Asked, ScriptedServer, words
 
+pytestmark = pytest.mark.timed
+
 SPAN = Span(100, 4)
 
 

@@ -15,6 +15,8 @@ from hardware.driver import Frame, Span
 from hardware.modbus.line import LineState
 from tests.hardware.modbus.servers import Asked, ScriptedServer, words
 
+pytestmark = pytest.mark.timed
+
 
 def wrong_id(asked: Asked) -> None:
     asked.say(asked.frame(tid=asked.tid ^ 1))

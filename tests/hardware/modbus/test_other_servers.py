@@ -19,6 +19,8 @@ from hardware.emulator.server import EmulatorServer
 from hardware.modbus.line import Line, LineSettings, LineState
 from tests.hardware.modbus.certificates import Authority
 
+pytestmark = pytest.mark.timed
+
 MODEL_1 = (0x5375, 0x6E53, 1, 66)  # SunS, the common model and its length
 
 

@@ -19,6 +19,8 @@ from hardware.modbus.line import Line, Priority
 from hardware.modbus.proxy import LineProxy
 from tests.hardware.modbus.servers import Asked, ScriptedServer, words
 
+pytestmark = pytest.mark.timed
+
 
 @contextlib.asynccontextmanager
 async def single_session(folder: Path, **settings: Any) -> AsyncIterator[tuple[ScriptedServer, Line, LineProxy]]:

@@ -17,6 +17,8 @@ from hardware.modbus.transport import Wire
 from hardware.modbus.transport_framing import MbapFramer
 from tests.hardware.modbus.servers import Asked, ScriptedServer, words
 
+pytestmark = pytest.mark.timed
+
 SPAN = Span(100, 20)
 CYCLE_S = 0.25
 

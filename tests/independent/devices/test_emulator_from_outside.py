@@ -17,6 +17,8 @@ from tests.independent.devices import registers as r
 from tests.independent.devices.running import Emulator, peerwatt, until
 from tests.independent.devices.tap import Tap
 
+pytestmark = pytest.mark.timed
+
 sunspec_client = pytest.importorskip("sunspec2.modbus.client")
 sunspec_modbus = pytest.importorskip("sunspec2.modbus.modbus")
 

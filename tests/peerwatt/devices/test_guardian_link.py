@@ -11,6 +11,8 @@ from core import DeviceError
 from peerwatt.devices import guardian_link
 from peerwatt.devices.guardian_link import GuardianLink
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from peerwatt.scenario import load_scenario
 from tests.controllers.guardian.rig import Bench, bench, until
 from tests.peerwatt.devices.street20 import street
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 POWER = {"power_w": {"safe": 0.0, "dwell_s": 0.0}}
 TIME = {"start": "2016-05-25T10:00", "end": "2016-05-25T10:01", "slot_minutes": 1, "zone": "Europe/Berlin"}

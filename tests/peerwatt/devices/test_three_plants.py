@@ -18,6 +18,8 @@ from core import DeviceError
 from peerwatt.results.verify import verify_run
 from tests.peerwatt.devices.street20 import street
 
+pytestmark = pytest.mark.timed
+
 SPEED = 600.0
 TIME = {"start": "2016-05-25T09:00", "end": "2016-05-25T11:00", "slot_minutes": 30, "zone": "Europe/Berlin"}
 SUNSPEC = {"kind": "emulated", "profile": "sunspec"}

@@ -20,7 +20,7 @@ from tests.controllers.guardian.inside import POWER
 from tests.controllers.guardian.rig import REPO, Bench, bench, output_w, until
 from tests.peerwatt.districts import BATTERY, district, home, load, pv
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 SPEED = 30  # a slot of a minute in two seconds
 WAIT_S = 30.0

@@ -15,7 +15,7 @@ import pytest
 
 from tests.controllers.guardian.rig import REPO, Bench, bench, output_w, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 LIMIT = {"limit_w": {"safe": 1000.0, "default": "released"}}
 WAIT_S = 30.0
