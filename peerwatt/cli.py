@@ -17,6 +17,7 @@ from peerwatt.arguments import assignment, names, overrides, positive, positive_
 from peerwatt.audit_command import add_audit
 from peerwatt.bench_command import add_bench
 from peerwatt.commission_command import add_commission
+from peerwatt.curves_command import add_curves
 from peerwatt.doctor_command import add_doctor
 from peerwatt.emulate_command import add_emulate
 from peerwatt.guardian_command import add_guardian
@@ -45,7 +46,7 @@ _PIPE_COLUMNS = 120
 _POWER_FLOWS = ("batch", "pandapower", "none")
 _ADDERS = (
     add_audit, add_bench, add_serve, add_live, add_join, add_journal, add_mqtt, add_doctor, add_emulate, add_guardian,
-    add_probe, add_commission, add_microgrid,
+    add_probe, add_curves, add_commission, add_microgrid,
 )  # fmt: skip
 
 

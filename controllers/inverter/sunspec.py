@@ -5,31 +5,42 @@ Both sides use the generator sign, so nothing is turned here; per unit becomes p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from controllers.inverter.settings import Curve, FreqWatt, FunctionSettings, VoltWatt, wrong
-from hardware.sunspec.curves import DROOP, VOLT_VAR, VOLT_WATT, WATT_VAR, CurvePoints, DroopNumbers, Stored
+from hardware.sunspec.curves import (
+    CURVE_MODELS,
+    DROOP,
+    VOLT_VAR,
+    VOLT_WATT,
+    WATT_VAR,
+    CurvePoints,
+    DroopNumbers,
+    Stored,
+)
 
 _PRIORITY = {"var": "REACTIVE", "watt": "ACTIVE"}
 _REACTIVE = {VOLT_VAR: "volt_var", WATT_VAR: "watt_var"}
 
 
-def curves_of(settings: FunctionSettings, *, kw_per_kva: float = 1.0) -> dict[int, Stored]:
+def curves_of(
+    settings: FunctionSettings, *, kw_per_kva: float = 1.0, models: Collection[int] = (*CURVE_MODELS, DROOP)
+) -> dict[int, Stored]:
     """What the curve models have to hold, by model; every function that the settings have a curve for, on or off.
 
     `switched_on` says which of them to enable (``enable=`` of `hardware.sunspec.curves.write_curve`).
 
-    ``kw_per_kva`` is the inverter's rating in kW over that in kVA. Raises `GridError` for what SunSpec cannot say: a
-    droop of the momentary power, or a base that is not the rating in kW for volt-watt of an inverter without it.
+    ``kw_per_kva`` is the inverter's rating in kW over that in kVA; ``models`` leaves out others. Raises `GridError` for
+    what SunSpec cannot say: a droop of the momentary power, or one without slope.
     """
     curves: dict[int, Stored] = {}
     priority = _PRIORITY[settings.priority]
-    if settings.volt_var is not None:
+    if settings.volt_var is not None and VOLT_VAR in models:
         curves[VOLT_VAR] = _var_curve(settings.volt_var, priority, settings.responses.volt_var_s)
-    if settings.watt_var is not None:
+    if settings.watt_var is not None and WATT_VAR in models:
         curves[WATT_VAR] = _var_curve(settings.watt_var, priority, None)
-    if settings.volt_watt is not None:
+    if settings.volt_watt is not None and VOLT_WATT in models:
         factor = 1.0 / kw_per_kva if settings.volt_watt.base == "kva" else 1.0
         shape = settings.volt_watt.curve
         curves[VOLT_WATT] = CurvePoints(
@@ -37,7 +48,7 @@ def curves_of(settings: FunctionSettings, *, kw_per_kva: float = 1.0) -> dict[in
             reference="W_MAX_PCT",
             response_s=settings.responses.volt_watt_s,
         )
-    if settings.freq_watt is not None:
+    if settings.freq_watt is not None and DROOP in models:
         curves[DROOP] = _droop_of(settings, settings.freq_watt)
     return curves
 
@@ -105,7 +116,7 @@ def settings_with(
             out = replace(out, freq_watt=_droop_from(settings, stored), freq_watt_on=enabled.get(model, False))
             out = replace(out, responses=replace(out.responses, freq_watt_s=stored.response_s))
             continue
-        base = _base(stored.reference, kw_per_kva, var_max_per_kva)
+        base = base_of(stored.reference, kw_per_kva, var_max_per_kva)
         shift = stored.v_ref - 100.0 if model == VOLT_VAR else 0.0
         x = tuple((at + shift) / 100.0 for at, _ in stored.points)
         if model == VOLT_WATT:
@@ -129,8 +140,12 @@ def _with_details(settings: FunctionSettings, model: int, stored: CurvePoints) -
     return replace(settings, responses=replace(times, volt_var_s=stored.response_s))
 
 
-def _base(reference: str, kw_per_kva: float, var_max_per_kva: float | None) -> float:
-    """What 100 % of a reference is, in pu of the kVA rating."""
+def base_of(reference: str, kw_per_kva: float, var_max_per_kva: float | None) -> float:
+    """What 100 % of a reference is, in pu of the kVA rating.
+
+    Raises `GridError` for references that depend on the moment (VAR_AVAL_PCT, W_AVAL_PCT), and for VAR_MAX_PCT where
+    ``var_max_per_kva`` is None.
+    """
     if reference == "VA_MAX_PCT":
         return 1.0
     if reference == "W_MAX_PCT":
