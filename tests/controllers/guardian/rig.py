@@ -31,7 +31,7 @@ from hardware.modbus.line import Line
 from hardware.sunspec.driver import discover
 
 REPO = Path(__file__).parents[3]
-HELD_S = 20.0
+HELD_S = 60.0
 needs_mbpoll = pytest.mark.skipif(shutil.which("mbpoll") is None, reason="no mbpoll on this machine")
 
 

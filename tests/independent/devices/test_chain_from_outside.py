@@ -367,6 +367,12 @@ def test_a_second_master_is_noticed_and_a_second_guardian_refused(
         done = peerwatt("guardian", str(second.site), patience_s=20)
         assert done.returncode != 0
         assert str(guardian.pid) in done.stderr
-        mbpoll.write(table.emulator.port, table.models[704] + r.LIM_704_PCT, 9_000)
-        until(lambda: session.mode() == "lockout", "the other master to be noticed", 2 * 0.25 + 2)
+        for tries_left in (2, 1, 0):  # one within the millisecond before a refresh is written over
+            mbpoll.write(table.emulator.port, table.models[704] + r.LIM_704_PCT, 9_000)
+            try:
+                until(lambda: session.mode() == "lockout", "the other master to be noticed", 2 * 0.25 + 2)
+                break
+            except AssertionError:
+                if not tries_left:
+                    raise
         table.wait_for_watts(0, SAFE_W + 60, 2 + 0.5 + GRACE_S)

@@ -23,7 +23,7 @@ from tests.peerwatt.districts import BATTERY, district, home, load, pv
 pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 SPEED = 30  # a slot of a minute in two seconds
-WAIT_S = 30.0
+WAIT_S = 90.0
 DEVICE = {"kind": "emulated", "profile": "sunspec", "device": "battery", "covers": ["battery"]}
 NOON = {"start": "2016-05-25T12:00", "end": "2016-05-25T18:00", "slot_minutes": 1, "zone": "Europe/Berlin"}
 

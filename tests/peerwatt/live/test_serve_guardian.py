@@ -18,7 +18,7 @@ from tests.controllers.guardian.rig import REPO, Bench, bench, output_w, until
 pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 LIMIT = {"limit_w": {"safe": 1000.0, "default": "released"}}
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 @pytest.fixture
