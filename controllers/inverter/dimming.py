@@ -1,8 +1,7 @@
 """Dimming of controllable consumers by the grid operator, down to a floor that has to stay (Germany, section 14a EnWG).
 
-Source: Bundesnetzagentur, decision BK6-22-300 of 2023-11-27, annex 1, 4.5. Checked against manufacturers' public notes:
-4.2 kW per device, and 0.4 of the rating for heat pumps above 11 kW (Glen Dimplex, "Steuerbare Verbrauchseinrichtung
-nach 14a EnWG"). Not checked: the simultaneity factors of devices behind one energy management.
+Source: Bundesnetzagentur, decision BK6-22-300 of 2023-11-27, annex 1, 4.5. What was checked against which public notes:
+docs/inverter-functions.md.
 """
 
 from __future__ import annotations

@@ -213,13 +213,11 @@ def test_out_of_service_gives_nothing():
     assert (p, q, why) == (0.0, 0.0, Binding.OUT_OF_SERVICE)
 
 
-def test_every_standard_says_what_is_checked():
+def test_every_standard_has_an_edition_and_clauses():
     for name in standard_names():
         one = standard(name)
         assert one.edition and one.title and one.clauses
-        for clause in one.clauses:
-            assert clause.clause
-            assert bool(clause.against) == clause.checked, (name, clause)
+        assert all(clause.clause for clause in one.clauses)
 
 
 @pytest.mark.parametrize(
