@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.row import Outcome, Row
 from controllers.planning import Stores, building_plans
+from controllers.planning.building_one_way import solve_one_way
 from controllers.planning.building_program import Members, building
-from controllers.planning.building_relax import solve
 from controllers.planning.task import Batteries, Cars, HeatedBuildings, Stays, Task
 from core.linear_solver import EqualitySolver
 
@@ -22,7 +23,9 @@ BUILDINGS = 100
 DAYS = 365
 SLOTS = 96
 THREADS = 2
+SEASONS = (15, 105, 196, 288)
 MILLISECONDS = 3.0
+BRANCHING_MS = 250.0
 SECONDS = 120.0
 HOUR = np.arange(SLOTS)[:, np.newaxis] / 4.0
 
@@ -89,12 +92,12 @@ def a_horizon(folder: Path) -> Outcome:
     warm, cold, worst = [], [], 0.0
     solver = EqualitySolver()
     nothing, zeros = np.zeros(0, np.int32), np.zeros(0)
-    for number in (15, 105, 196, 288):
+    for number in SEASONS:
         task = day(number)
         members = Members.of(task)
         for b in range(BUILDINGS):
             start = time.perf_counter()
-            found = solve(solver, building(task, b, members))
+            found = solve_one_way(solver, building(task, b, members))
             warm.append(time.perf_counter() - start)
             if found.sums.any():  # what gives way has no single program to compare with
                 continue
@@ -110,6 +113,40 @@ def a_horizon(folder: Path) -> Outcome:
         f"under {MILLISECONDS:.0f} ms, equal to a cold solve to 1e-9",
         bool(figure < MILLISECONDS and worst <= 1e-9),
         f"median of {len(warm)} horizons of {SLOTS} slots with battery, car and heat pump, four seasons, one core",
+    )
+
+
+def paid_to_draw(number: int) -> Task:
+    """The day with hourly prices around and below 0 from 9 to 17 h, for drawing and feeding in."""
+    task, rng = day(number), np.random.default_rng(number)
+    hourly = np.repeat(rng.uniform(-0.5, 0.1, (8, 1)), 4, axis=0)
+    buy, sell = task.buy.copy(), task.sell.copy()
+    buy[36:68], sell[36:68] = hourly, np.minimum(hourly, sell[36:68])
+    return replace(task, buy=buy, sell=sell)
+
+
+def where_losses_pay(folder: Path) -> Outcome:
+    """Share of horizons that need binaries, on usual days and on days of negative prices, and the time of those."""
+    solver, usual, seconds, unproven = EqualitySolver(), 0, [], 0
+    for number in SEASONS:
+        task = day(number)
+        usual += sum(solve_one_way(solver, building(task, b, Members.of(task))).programs for b in range(BUILDINGS))
+        task = paid_to_draw(number)
+        members = Members.of(task)
+        for b in range(0, BUILDINGS, 2):
+            start = time.perf_counter()
+            found = solve_one_way(solver, building(task, b, members))
+            if found.programs:
+                seconds.append(time.perf_counter() - start)
+                unproven += found.gap > 0
+    paid = len(SEASONS) * BUILDINGS // 2
+    figure = 1e3 * median(seconds)
+    return Outcome(
+        f"none of the usual ones, {len(seconds) / paid:.0%} where drawing is paid for: median {figure:.0f} ms, longest "
+        f"{1e3 * max(seconds):.0f} ms, {unproven} unproven",
+        f"none of the usual ones; under {BRANCHING_MS:.0f} ms, all proven",
+        bool(usual == 0 and figure < BRANCHING_MS and unproven == 0),
+        f"{len(SEASONS) * BUILDINGS} horizons as in the row above, {paid} with eight hours of -0.50 to 0.10 per kWh",
     )
 
 
@@ -133,5 +170,6 @@ def a_year(folder: Path) -> Outcome:
 
 ROWS: tuple[Row, ...] = (
     Row("building plans: a horizon with battery, car and heat pump", a_horizon),
+    Row("building plans: horizons in which losses pay", where_losses_pay),
     Row("building plans: a year of 100 buildings", a_year),
 )

@@ -83,4 +83,4 @@ def pv(folder: Path) -> Outcome:
     )
 
 
-ROWS = [Row("forecast of load a day ahead", load), Row("forecast of PV a day ahead", pv)]
+ROWS = (Row("forecast of load a day ahead", load), Row("forecast of PV a day ahead", pv))

@@ -1,4 +1,5 @@
-"""A solver (HiGHS) that takes one small linear program after another, each from a basis that is told to it.
+"""A solver (HiGHS) that takes one small linear program after another, each from a basis that is told to it; and one for
+programs in which some columns are whole.
 
 Nothing of a program before has a say in the next: the same program gives the same bytes, alone or among others, in any
 order, on any thread. Source: Q. Huangfu & J. A. J. Hall (2018), Math. Program. Comput. 10, 119-142,
@@ -128,3 +129,71 @@ class EqualitySolver:
             np.array(found.row_dual, np.float64),
             np.array(found.col_dual, np.float64) if column_duals else np.full(len(self._every), np.nan),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MixedSolution:
+    """Outcome of `solve_mixed`.
+
+    ``status`` ``optimal``, ``limit`` (of nodes, before the optimum was proven), ``infeasible`` or what the solver
+    says; ``x`` (n,) the best point found, NaN if none; ``objective`` there, infinite if none; ``bound`` below which
+    none lies.
+    """
+
+    status: str
+    x: Float
+    objective: float
+    bound: float
+
+
+def solve_mixed(program: EqualityProgram, whole: NDArray[np.bool_], *, nodes: int, gap: float) -> MixedSolution:
+    """Solve a program whose columns ``whole`` (n,) are integers, by branch and bound; its starting basis is not used.
+
+    Stops when ``gap`` (in units of the objective) is proven, or after ``nodes`` nodes; never by the clock, so the same
+    program gives the same bytes.
+
+    Raises
+    ------
+    PeerwattError
+        If its numbers or shapes are refused.
+    """
+    import highspy as library
+
+    highs: Any = library
+    solver: Any = highs.Highs()
+    for name, value in (
+        ("output_flag", False),
+        ("threads", 1),
+        ("random_seed", 0),
+        ("mip_feasibility_tolerance", 1e-7),  # finer ones have been seen to lose optima
+        ("mip_rel_gap", 0.0),
+        ("mip_abs_gap", gap),
+        ("mip_max_nodes", nodes),
+        ("mip_allow_restart", False),  # in programs of some hundred columns these four cost more than they save
+        ("mip_heuristic_run_rins", False),
+        ("mip_heuristic_run_rens", False),
+        ("mip_pscost_minreliable", 4),
+    ):
+        solver.setOptionValue(name, value)
+    n, m = len(program.cost), len(program.rhs)
+    status = solver.passModel(
+        n, m, len(program.value), COLUMNWISE, MINIMISE, 0.0, program.cost, program.lower, program.upper, program.rhs,
+        program.rhs, program.start, program.index, program.value, whole.astype(np.int32),
+    )  # fmt: skip
+    if status == highs.HighsStatus.kError:
+        raise PeerwattError("the solver refuses the mixed-integer program", remedy="check its shapes and numbers")
+    solver.run()
+    kinds, status, info = highs.HighsModelStatus, solver.getModelStatus(), solver.getInfo()
+    names = {
+        kinds.kOptimal: "optimal",
+        kinds.kInfeasible: "infeasible",
+        kinds.kUnboundedOrInfeasible: "infeasible",  # its columns have two bounds
+        kinds.kSolutionLimit: "limit",
+    }
+    found = info.primal_solution_status == int(highs.SolutionStatus.kSolutionStatusFeasible)
+    return MixedSolution(
+        names.get(status, str(status)),
+        np.array(solver.getSolution().col_value, np.float64) if found else np.full(n, np.nan),
+        float(info.objective_function_value) if found else float("inf"),
+        float(info.mip_dual_bound),
+    )

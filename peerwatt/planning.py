@@ -118,7 +118,8 @@ class Standing:
     ``worth_u`` (L, K) what a stored kWh is worth at the slot's end [micro-currency], `UNKNOWN_U` where the planner does
     not say; ``cut_wh`` (K,) what batteries have not done of what was asked, since the run's start. ``silent`` (B,) 1
     where the planner has given no plan for slot ``first``, ``fallen`` (B,) in how many slots so far: such a building
-    falls back to self-consumption, and is planned at the next slot.
+    falls back to self-consumption, and is planned at the next slot. ``unproven`` (B,) plans so far that are not proven
+    to be the cheapest (`controllers.planning.task.Plans.gap`).
     """
 
     first: int
@@ -130,6 +131,7 @@ class Standing:
     cut_wh: Int
     silent: Int
     fallen: Int
+    unproven: Int
 
     @classmethod
     def none(cls, system: System) -> Standing:
@@ -140,8 +142,8 @@ class Standing:
         leveled = k if setup is not None and any(group.by_value for group in setup.groups) else 0
         battery, car, heat = (np.zeros((length, count), np.int64) for count in (k, e, h))
         levels, worth = np.zeros((length, leveled, 4), np.int64), np.full((length, k), UNKNOWN_U)
-        cut, silent, fallen = (np.zeros(count, np.int64) for count in (k, system.n_buildings, system.n_buildings))
-        return cls(-1, battery, car, heat, levels, worth, cut, silent, fallen)
+        silent, fallen, unproven = np.zeros((3, system.n_buildings), np.int64)
+        return cls(-1, battery, car, heat, levels, worth, np.zeros(k, np.int64), silent, fallen, unproven)
 
     def moved(self, first: int) -> Standing:
         """The same plans, told from slot ``first`` on; new arrays."""
@@ -155,6 +157,7 @@ class Standing:
         return Standing(
             first, shifted(self.battery_wh), shifted(self.car_wh), shifted(self.heat_wh), shifted(self.levels_wh),
             shifted(self.worth_u, unknown=True), self.cut_wh, self.silent, self.fallen,
+            self.unproven.copy(),
         )  # fmt: skip
 
     def checkpoint(self) -> Arrays:
@@ -165,7 +168,7 @@ class Standing:
         """What ``checkpoint`` gave; without arrays these plans themselves."""
         if not arrays:
             return self
-        return Standing(int(arrays["first"]), *(arrays[f.name] for f in fields(self)[1:]))
+        return Standing(int(arrays["first"]), *(arrays.get(f.name, getattr(self, f.name)) for f in fields(self)[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +343,9 @@ def plans_summary(system: System, standing: Standing) -> dict[str, Any]:
         "overrides": len(setup.overrides),
         "fallen_back_slots": {
             system.building_ids[b]: int(standing.fallen[b]) for b in np.flatnonzero(standing.fallen).tolist()
+        },
+        "unproven": {
+            system.building_ids[b]: int(standing.unproven[b]) for b in np.flatnonzero(standing.unproven).tolist()
         },
         "not_done_kwh": float(standing.cut_wh.sum()) / _WH,
     }

@@ -81,6 +81,8 @@ def _planned_anew(
         alone = [_planned_anew(standing, system, number, due[i : i + 1], seen, first) for i in range(len(due))]
         return np.concatenate(alone)
     _fill(standing, rows, task, plans, levels)
+    if plans.gap is not None:
+        standing.unproven[due] += plans.gap > 0.0
     return np.zeros(len(due), np.bool_)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from controllers.planning.battery_check import check_numbers
 from core import PeerwattError
 
 if TYPE_CHECKING:
@@ -101,8 +102,11 @@ class Tariff:
     import_limit_kwh, export_limit_kwh
         Most that is drawn and fed in per slot, >= 0; infinite without a limit.
     import_excess, export_excess
-        What a kWh beyond the limit costs on top of its price, >= 0; None: far above what a kWh can earn.
-        ``export_excess = sell`` (where sell >= 0) is free curtailment: what is beyond is neither fed in nor paid.
+        What a kWh beyond the limit costs on top of its price, >= 0; None, or NaN in a slot: far above what a kWh can
+        earn. ``export_excess = sell`` (where sell >= 0) is free curtailment: what is beyond is neither fed in nor
+        paid.
+    most_import_kwh, most_export_kwh
+        How far the battery may go: it charges up to that draw and discharges up to that feed. None: to the limits.
     """
 
     buy: ArrayLike
@@ -111,6 +115,8 @@ class Tariff:
     export_limit_kwh: ArrayLike = np.inf
     import_excess: ArrayLike | None = None
     export_excess: ArrayLike | None = None
+    most_import_kwh: ArrayLike | None = None
+    most_export_kwh: ArrayLike | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ class BatteryPlans:
     cost
         (*batch,) what the schedule costs: exchange with the grid, excess, wear, less the terminal value [currency].
     excess_kwh
-        (*batch,) energy beyond the operating envelope over the horizon [kWh].
+        (*batch,) energy beyond how far the battery may go (the operating envelope) over the horizon [kWh].
     outside_kwh
         (*batch,) the farthest that stored energy lies outside its limits [kWh].
     values
@@ -279,7 +285,7 @@ def battery_plans(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Arguments of the kernel for some horizons: (h, n, 7), (h, 8), (h,), (h, p + 1), (h, p)."""
+    """Arguments of the kernel for some horizons: (h, n, 9), (h, 8), (h,), (h, p + 1), (h, p)."""
 
     slots: Float
     stores: Float
@@ -311,16 +317,19 @@ class _Problem:
 
         stores = np.stack([array[where].reshape(h) for array in self.stores], axis=1)
         knots, slopes = np.ascontiguousarray(rows(self.knots)), np.ascontiguousarray(rows(self.slopes))
-        slots = np.empty((h, self.n, 7))
+        slots = np.empty((h, self.n, 9))
         for i, array in enumerate(self.slots):
             if array is not None:
                 slots[:, :, i] = rows(array)
+        for i, limit in ((7, 3), (8, 4)):
+            if self.slots[i] is None:
+                slots[:, :, i] = slots[:, :, limit]
         largest = np.abs(slots[:, :, 1:3]).max(axis=(1, 2), initial=0.0) + stores[:, 7] + np.abs(slopes).max(axis=1)
         remains = np.maximum((1.0 - stores[:, 6]) ** self.n, 1e-3)
         dear = 100.0 * largest / (stores[:, 4] * stores[:, 5] * remains)
         for i in (5, 6):
-            if self.slots[i] is None:
-                slots[:, :, i] = dear[:, np.newaxis]
+            unset = True if self.slots[i] is None else np.isnan(slots[:, :, i])
+            slots[:, :, i] = np.where(unset, dear[:, np.newaxis], slots[:, :, i])
         return _Block(slots, stores, self.start[where].reshape(h), knots, slopes)
 
 
@@ -336,14 +345,14 @@ def _gather(
     if load.ndim == 0 or len(load) == 0:
         raise PeerwattError("a plan needs the load of one slot or more", remedy="give load_kwh as (n_slots, ...)")
     given = (tariff.buy, tariff.sell, tariff.import_limit_kwh, tariff.export_limit_kwh)
-    excess = (tariff.import_excess, tariff.export_excess)
-    slots = (load, *(None if value is None else np.asarray(value, np.float64) for value in (*given, *excess)))
+    more = (tariff.import_excess, tariff.export_excess, tariff.most_import_kwh, tariff.most_export_kwh)
+    slots = (load, *(None if value is None else np.asarray(value, np.float64) for value in (*given, *more)))
     start = np.asarray(start_kwh, np.float64)
     slopes = np.asarray(terminal_price, np.float64)
     knots = np.zeros(2) if terminal_knots_kwh is None else np.asarray(terminal_knots_kwh, np.float64)
     if terminal_knots_kwh is None:
         slopes = slopes[np.newaxis]
-    _check(slots, start, knots, slopes, single=terminal_knots_kwh is None)
+    check_numbers(slots, start, knots, slopes, single=terminal_knots_kwh is None)
     columns = stores.columns()
     behind = [x.shape[1:] for x in (*slots, knots, slopes) if x is not None and x.ndim > 0]
     n = len(load)
@@ -365,36 +374,6 @@ def _spread(array: Float, n: int, batch: tuple[int, ...]) -> Float:
     if array.ndim > 0:
         array = array.reshape(len(array), *(1,) * (len(batch) + 1 - array.ndim), *array.shape[1:])
     return np.broadcast_to(array, (n, *batch))
-
-
-def _check(slots: tuple[Float | None, ...], start: Float, knots: Float, slopes: Float, *, single: bool) -> None:
-    load, buy, sell, *rest = slots
-    assert load is not None
-    assert buy is not None
-    assert sell is not None
-    finite = all(np.isfinite(x).all() for x in (load, buy, sell, start, knots, slopes))
-    if not finite or any(x is not None and np.isnan(x).any() for x in rest):
-        raise PeerwattError("a value of a battery plan is not a number", remedy="mend the forecast or the prices")
-    for x, name in zip(rest, ("import_limit_kwh", "export_limit_kwh", "import_excess", "export_excess"), strict=True):
-        if x is not None and ((x < 0).any() or (name.endswith("excess") and np.isinf(x).any())):
-            raise PeerwattError(f"{name} is negative or an infinite price", remedy="give 0 or more")
-    if (start < 0).any():
-        raise PeerwattError("start_kwh is negative", remedy="give the stored energy")
-    try:
-        dear = np.any(sell > buy)
-    except ValueError:  # (n,) beside (n, ...)
-        axes = max(buy.ndim, sell.ndim)
-        dear = np.any(_spread_axes(sell, axes) > _spread_axes(buy, axes))
-    if dear:
-        raise PeerwattError("a kWh sells above what it costs to buy", remedy="plans need sell <= buy in every slot")
-    if not single and (len(knots) != len(slopes) + 1 or (np.diff(knots, axis=0) <= 0).any()):
-        raise PeerwattError("terminal_knots_kwh do not rise, or are not one more than prices", remedy="mend them")
-    if (np.diff(slopes, axis=0) > 0).any():
-        raise PeerwattError("the terminal value is not concave", remedy="list terminal_price falling")
-
-
-def _spread_axes(array: Float, axes: int) -> Float:
-    return array if array.ndim == 0 else array.reshape(len(array), *(1,) * (axes - array.ndim), *array.shape[1:])
 
 
 _Values = tuple[Int, Int, Float, Float]
@@ -423,7 +402,7 @@ def _beyond_limits(block: _Block, rows: tuple[Float, ...]) -> Float:
     """Excess over the envelope, and the farthest that stored energy is outside its limits, (2, h) [kWh]."""
     charge, discharge, stored = rows[:3]
     exchange = block.slots[:, :, 0] + charge - discharge
-    excess = np.maximum(exchange - block.slots[:, :, 3], 0.0) + np.maximum(-block.slots[:, :, 4] - exchange, 0.0)
+    excess = np.maximum(exchange - block.slots[:, :, 7], 0.0) + np.maximum(-block.slots[:, :, 8] - exchange, 0.0)
     under = block.stores[:, 0] - stored.min(axis=1)
     over = stored.max(axis=1) - block.stores[:, 1]
     return np.stack([excess.sum(axis=1), np.maximum(np.maximum(under, over), 0.0)])

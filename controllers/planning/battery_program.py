@@ -81,8 +81,8 @@ def set_limits(slots: Float, store: Float, start: float, work: Work) -> None:
     work.floor[0], work.ceiling[0] = min(low_limit, start), max(high_limit, start)
     for t in range(len(slots)):
         load = slots[t, 0]
-        work.up[t] = min(charge_max, max(slots[t, 3] - load, 0.0))
-        work.down[t] = min(discharge_max, max(slots[t, 4] + load, 0.0))
+        work.up[t] = min(charge_max, max(slots[t, 7] - load, 0.0))
+        work.down[t] = min(discharge_max, max(slots[t, 8] + load, 0.0))
         high = (1.0 - leak) * high + work.up[t] * eta_c
         low = (1.0 - leak) * low - work.down[t] / eta_d
         work.floor[t + 1], work.ceiling[t + 1] = min(low_limit, high), max(high_limit, low)
@@ -264,10 +264,11 @@ def plan_block(
 ) -> int:  # fmt: skip
     """Plan h horizons of n slots; returns how much of the bank they need.
 
-    ``slots`` (h, n, 7) as in `slot_points`; ``store`` (h, 8) least and most stored energy, most charged and discharged
-    per slot, efficiencies, self-discharge per slot, wear; ``start`` (h,); ``knots`` (h, p + 1) and ``slopes`` (h, p) of
-    the terminal value. Writes schedules (h, n), stored energy (h, n + 1), costs (h,), NaN where there is no plan,
-    and, if wanted, the value functions. What does not fit into the bank is not written.
+    ``slots`` (h, n, 9) as in `slot_points`, then how far the battery may go in drawing and feeding in; ``store`` (h,
+    8) least and most stored energy, most charged and discharged per slot, efficiencies, self-discharge per slot, wear;
+    ``start`` (h,); ``knots`` (h, p + 1) and ``slopes`` (h, p) of the terminal value. Writes schedules (h, n), stored
+    energy (h, n + 1), costs (h,), NaN where there is no plan, and, if wanted, the value functions. What does not fit
+    into the bank is not written.
     """
     n = slots.shape[1]
     work = work_space(n, slopes.shape[1])

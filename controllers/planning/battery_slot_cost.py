@@ -44,10 +44,10 @@ def exchange_cost(
 def slot_points(slot: Float, store: Float, up: float, down: float, wear: float, kind: int, points: Float) -> int:
     """Write a slot's cost of a ``kind`` into ``points`` (5, `POINTS`) and return how many there are.
 
-    ``slot`` (7,) is load, buy, sell, import limit, export limit, excess prices of import and export; ``store`` (2,) the
-    efficiencies of charging and discharging; ``up`` and ``down`` [kWh] what may be charged and discharged.
-    The rows of ``points`` are change of stored energy, cost, charge, discharge, slope up to the next point. Slopes come
-    from the prices, not from differences, so that equal prices give equal slopes to the last bit.
+    ``slot`` (7 or more,) begins with load, buy, sell, import limit, export limit, excess prices of import and export;
+    ``store`` (2,) the efficiencies of charging and discharging; ``up`` and ``down`` [kWh] what may be charged and
+    discharged. The rows of ``points`` are change of stored energy, cost, charge, discharge, slope up to the next
+    point. Slopes come from the prices, not from differences, so that equal prices give equal slopes to the last bit.
     """
     load, take_max, give_max = slot[0], slot[3], slot[4]
     kinks = (-give_max - load, -load, take_max - load)

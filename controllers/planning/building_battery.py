@@ -1,8 +1,8 @@
 """Buildings with one battery and nothing else to steer: their linear program by exact dynamic programming.
 
-`battery_plans` knows no curtailment by itself. Where no price of buying and no end value is negative, stored energy is
-never worth less than nothing, so curtailment is free feeding in at price 0: beyond the export limit, and where feeding
-in costs. What that does not cover (`exact_plans` says which buildings) is left to the linear program.
+Curtailment goes into the price of a slot (`battery_meter`), so prices may be of any sign; where losses pay the
+programme goes one way per slot. What has to give way (`exact_plans` says which buildings) is left to the linear
+program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.planning.battery_plan import StorageValues, Stores, Tariff, battery_plans
+from controllers.planning.battery_meter import meter
+from controllers.planning.battery_plan import StorageValues, Stores, battery_plans
 from controllers.planning.building_program import Members
 from controllers.planning.task import Batteries, Task
 
@@ -47,30 +48,19 @@ def exact_plans(task: Task, members: Members, workers: int) -> BatterySolutions 
     b = np.array([building for _, building in alone], np.intp)
     stores = _some(task.batteries, k)
     low, high = (np.broadcast_to(column, k.shape) for column in stores.columns()[:2])
-    start, worth = task.batteries.stored_kwh[k], task.batteries.end_value_per_kwh[k]
-    fits = (low < high) & (low <= start) & (start <= high) & (worth >= 0) & (task.buy[:, b] >= 0).all(axis=0)
+    start = task.batteries.stored_kwh[k]
+    columns = (task.load_kwh, task.pv_kwh, task.buy, task.sell, task.import_limit_kwh, task.export_limit_kwh)
+    fits = (low < high) & (low <= start) & (start <= high) & meter(*(column[:, b] for column in columns)).exact
     k, b = k[fits], b[fits]
     if len(k) == 0:
         return None
-    pv, sell = task.pv_kwh[:, b], task.sell[:, b]
-    load = task.load_kwh[:, b] - pv
-    free = (sell < 0) & (pv > 0)  # what is fed in there can be held back instead
-    price = np.where(free, 0.0, sell)
-    tariff = Tariff(
-        buy=task.buy[:, b], sell=price, import_limit_kwh=task.import_limit_kwh[:, b],
-        export_limit_kwh=task.export_limit_kwh[:, b], export_excess=np.maximum(price, 0.0),
-    )  # fmt: skip
+    seen = meter(*(column[:, b] for column in columns))
     found = battery_plans(
-        _some(task.batteries, k), task.batteries.stored_kwh[k], load, tariff,
-        terminal_price=task.batteries.end_value_per_kwh[k], both_at_once=True, values=True, workers=workers,
+        _some(task.batteries, k), task.batteries.stored_kwh[k], seen.net, seen.tariff,
+        terminal_price=task.batteries.end_value_per_kwh[k], values=True, workers=workers,
     )  # fmt: skip
     assert found.values is not None
-    draw = load + found.charge_kwh - found.discharge_kwh
-    fed_too_much = (free & (-draw > pv + TOLERANCE_KWH)) | (-draw - pv > task.export_limit_kwh[:, b] + TOLERANCE_KWH)
-    drawn_too_much = draw > task.import_limit_kwh[:, b] + TOLERANCE_KWH
-    good = (
-        (found.outside_kwh == 0) & ~(fed_too_much | drawn_too_much).any(axis=0) & (found.values.count > 0).all(axis=1)
-    )
+    good = (found.outside_kwh == 0) & (found.excess_kwh == 0) & (found.values.count > 0).all(axis=1)
     return BatterySolutions(
         k[good], b[good], found.charge_kwh[:, good], found.discharge_kwh[:, good], found.stored_kwh[-1, good],
         slopes_at(found.values, found.stored_kwh)[:, good],

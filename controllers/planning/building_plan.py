@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from controllers.planning.building_battery import BatterySolutions, exact_plans
 from controllers.planning.building_check import check_task
+from controllers.planning.building_one_way import NODES, solve_one_way
 from controllers.planning.building_program import (
     DISCOMFORT,
     EXCHANGE,
@@ -22,7 +23,7 @@ from controllers.planning.building_program import (
     building,
     stays_of,
 )
-from controllers.planning.building_relax import solve
+from controllers.planning.schedules import curtailed
 from controllers.planning.task import Plans, Relaxed, Task
 from core.linear_solver import EqualitySolver
 
@@ -32,8 +33,10 @@ NOISE_KWH = 1e-10
 """Flows of a solution below this are the solver's rounding."""
 
 
-def building_plans(task: Task, *, workers: int = 1) -> Plans:
+def building_plans(task: Task, *, workers: int = 1, nodes: int = NODES) -> Plans:
     """Least-cost plans of buildings with batteries, cars and heat pumps, exact up to the solver's tolerance.
+
+    No battery and no car charges and discharges in one slot.
 
     Parameters
     ----------
@@ -41,13 +44,16 @@ def building_plans(task: Task, *, workers: int = 1) -> Plans:
         State, forecast, prices, envelope and terms of B buildings.
     workers
         Threads; the results do not depend on it, nor on the other buildings of the task.
+    nodes
+        Where losses pay: nodes of branch and bound for one mixed-integer program.
 
     Returns
     -------
     Plans
         ``marginal``: what one more kWh in a battery would save from the start of slot t on, by the dual of its
         equation (at a kink anything between what the last and the next kWh are worth); at the end the end value.
-        ``battery_kwh`` and ``car_kwh`` are charge minus discharge. ``values`` is None.
+        ``battery_kwh`` and ``car_kwh`` are charge minus discharge. ``values`` is None. ``gap`` is 0 for plans that are
+        proven to be the cheapest: for all but those that branch and bound did not finish.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def building_plans(task: Task, *, workers: int = 1) -> Plans:
     def plan(some: list[int]) -> None:
         solver = EqualitySolver()
         for b in some:
-            book.enter(b, building(task, b, members), solver)
+            book.enter(b, building(task, b, members), solver, nodes)
 
     if workers > 1 and len(busy) > 1:
         with ThreadPoolExecutor(workers) as pool:
@@ -88,7 +94,7 @@ class _Book:
         self.car = np.zeros((n, 0 if task.cars is None else len(task.cars.building)))
         self.heat = np.zeros((n, 0 if task.heat is None else len(task.heat.building)))
         self.draw, self.other = task.load_kwh - task.pv_kwh, np.zeros(task.n_buildings)
-        self.gave = np.zeros((DISCOMFORT + 1, task.n_buildings))
+        self.gave, self.gap = np.zeros((DISCOMFORT + 1, task.n_buildings)), np.zeros(task.n_buildings)
 
     def enter_batteries(self, found: BatterySolutions) -> None:
         """Take down the plans of buildings with a battery alone."""
@@ -100,13 +106,13 @@ class _Book:
         wear = np.broadcast_to(batteries.stores.columns()[7], batteries.building.shape)[k]
         self.other[b] = wear * over_slots(found.discharge) - batteries.end_value_per_kwh[k] * found.left
 
-    def enter(self, b: int, model: Building, solver: EqualitySolver) -> None:
+    def enter(self, b: int, model: Building, solver: EqualitySolver, nodes: int) -> None:
         """Solve building b's program; take down schedules, costs beside the exchange, and what gave way."""
         task = self.task
-        found = solve(solver, model)
+        found = solve_one_way(solver, model, nodes=nodes)
         value = np.where(np.abs(found.value) > NOISE_KWH, found.value, 0.0)
         self.other[b] = (value[EXCHANGE:] * model.blocks.cost[EXCHANGE:]).sum()
-        self.gave[:, b] = found.sums
+        self.gave[:, b], self.gap[b] = found.sums, found.gap
         for row, (k, first) in enumerate(model.batteries, start=1):
             self.battery[:, k] = value[first] - value[first + 1]
             self.draw[:, b] += self.battery[:, k]
@@ -143,23 +149,11 @@ class _Book:
                 discomfort_k=self.gave[DISCOMFORT],
             ),
             marginal=self.marginal if task.batteries is not None else None,
+            gap=self.gap,
         )
 
 
 def over_slots(columns: Float) -> Float:
     """(B,) sums over the slots of (n, B), in an order that does not depend on B, so that bytes do not either."""
     found: Float = np.ascontiguousarray(columns.T).sum(axis=1)
-    return found
-
-
-def curtailed(task: Task, draw_kwh: Float) -> Float:
-    """(n, B) PV held back at least cost where ``draw_kwh`` (n, B) is drawn without: none unless a limit or price asks.
-
-    The envelope goes first, then the price: what is fed in at a price below 0 is held back, and at a negative price of
-    what is drawn all PV that can be replaced.
-    """
-    least = np.clip(-draw_kwh - task.export_limit_kwh, 0.0, task.pv_kwh)
-    most = np.maximum(np.minimum(task.import_limit_kwh - draw_kwh, task.pv_kwh), least)
-    no_feeding = np.clip(-draw_kwh, least, most)
-    found: Float = np.where(task.sell >= 0, least, np.where(task.buy >= 0, no_feeding, most))
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from controllers.planning.building_program import DISCOMFORT, Building
 from core import PeerwattError
 from core.linear_program import LpSolution
-from core.linear_solver import EqualitySolver
+from core.linear_solver import EqualityProgram, EqualitySolver
 
 Float = NDArray[np.float64]
 
@@ -32,11 +32,19 @@ _NO_VALUES = np.zeros(0)
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """Values of all columns (blocks, n), duals of all rows (1 + stores, n), and the sums that gave way (4,)."""
+    """Values of all columns (blocks, n), duals of all rows (1 + stores, n), and the sums that gave way (4,).
+
+    ``face``: lower and upper bounds of the columns of `Softened` within which all points have those sums and no other
+    does; None where nothing gives way. Of `building_one_way.solve_one_way`: ``gap`` by how much a plan might at most
+    cost less, and the number of mixed-integer ``programs`` it took; both are 0 where the linear program was enough.
+    """
 
     value: Float
     dual: Float
     sums: Float
+    face: tuple[Float, Float] | None = None
+    gap: float = 0.0
+    programs: int = 0
 
 
 def solve(solver: EqualitySolver, building: Building) -> Solved:
@@ -59,17 +67,48 @@ def solve(solver: EqualitySolver, building: Building) -> Solved:
     return _relaxed(solver, building)
 
 
+@dataclass(frozen=True, slots=True)
+class Softened:
+    """A building's program with a column for every bound that may give way, behind its own.
+
+    ``parents`` and ``signs`` say of those which column's bound gives way and in which direction; ``kind`` of all
+    columns what gives way, -1 for the building's own.
+    """
+
+    program: EqualityProgram
+    parents: NDArray[np.int32]
+    signs: Float
+    kind: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, building: Building) -> Softened:
+        """Of a building.
+
+        Raises
+        ------
+        PeerwattError
+            If nothing of it may give way.
+        """
+        if not building.soft:
+            raise PeerwattError("a building has no plan", remedy="report this with its data: limits give way by design")
+        parents = np.concatenate([columns for columns, _, _, _ in building.soft])
+        signs = np.concatenate([np.full(len(columns), sign) for columns, sign, _, _ in building.soft])
+        kinds = np.concatenate([np.full(len(columns), kind) for columns, _, _, kind in building.soft])
+        program = building.program(parents, signs, np.concatenate([far for _, _, far, _ in building.soft]))
+        own = len(program.cost) - len(parents)
+        return cls(program, parents, signs, np.concatenate([np.full(own, -1), kinds]))
+
+    @property
+    def used(self) -> list[int]:
+        """The kinds that there are, in their order."""
+        return [int(kind) for kind in np.unique(self.kind) if kind >= 0]
+
+
 def _relaxed(solver: EqualitySolver, building: Building) -> Solved:
-    if not building.soft:
-        raise PeerwattError("a building has no plan", remedy="report this with its data: limits give way by design")
-    parents = np.concatenate([columns for columns, _, _, _ in building.soft])
-    signs = np.concatenate([np.full(len(columns), sign) for columns, sign, _, _ in building.soft])
-    kinds = np.concatenate([np.full(len(columns), kind) for columns, _, _, kind in building.soft])
-    program = building.program(parents, signs, np.concatenate([far for _, _, far, _ in building.soft]))
-    before = len(program.cost) - len(parents)
-    kind_of = np.concatenate([np.full(before, -1), kinds])
-    stage = _Face(solver, program.lower.copy(), program.upper.copy())
-    used = np.unique(kinds).tolist()
+    soft = Softened.of(building)
+    program, kind_of, used = soft.program, soft.kind, soft.used
+    before = len(program.cost) - len(soft.parents)
+    stage = _Face(solver, program, program.lower.copy(), program.upper.copy())
     guess = np.where(kind_of >= 0, WEIGHTS[kind_of], 0.0)
     solver.load(replace(program, cost=guess))
     found = solver.solve(column_duals=True)
@@ -82,18 +121,17 @@ def _relaxed(solver: EqualitySolver, building: Building) -> Solved:
         stage.hold(found)
     else:
         for kind in used:
-            solver.set_costs((kind_of == kind).astype(np.float64))
-            stage.hold(_optimal(solver.solve(primal=True, column_duals=True)))
-    solver.set_costs(program.cost)
-    found = _optimal(solver.solve(primal=True))
+            stage.hold(stage.least((kind_of == kind).astype(np.float64)))
+    found = stage.least(program.cost)
     gave = found.x[before:]
     value = found.x[:before].copy()
-    np.add.at(value, parents, signs * gave)
-    sums = np.bincount(kinds, weights=gave, minlength=KINDS)
+    np.add.at(value, soft.parents, soft.signs * gave)
+    sums = np.bincount(kind_of[before:], weights=gave, minlength=KINDS)
     shape = building.blocks.rhs.shape
     return Solved(
-        value.reshape(-1, shape[1]), found.row_dual.reshape(shape), np.where(sums > ZERO * len(gave), sums, 0.0)
-    )
+        value.reshape(-1, shape[1]), found.row_dual.reshape(shape), np.where(sums > ZERO * len(gave), sums, 0.0),
+        (stage.lower, stage.upper),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +139,18 @@ class _Face:
     """The bounds within which all points are optimal for the sums so far."""
 
     solver: EqualitySolver
+    program: EqualityProgram
     lower: Float
     upper: Float
+
+    def least(self, cost: Float) -> LpSolution:
+        """The least ``cost`` within them: from the basis at hand and, where the solver loses its way, from none."""
+        self.solver.set_costs(cost)
+        found = self.solver.solve(primal=True, column_duals=True)
+        if not found.optimal:
+            self.solver.load(replace(self.program, cost=cost, lower=self.lower, upper=self.upper), warm=False)
+            found = _optimal(self.solver.solve(column_duals=True))
+        return found
 
     def hold(self, found: LpSolution) -> None:
         """Hold the columns at their bounds that cannot leave them without more of the sum just found."""

@@ -3,6 +3,8 @@
 Inside the district energy goes from building to building at no cost; what is left is bought and sold at each building's
 own tariff, and what a building buys from its retailer it uses itself. No controller and no market without resale can do
 better with the same knowledge: docs/community-optimum.md.
+
+Stores may charge and discharge at once here, so where losses pay it is a lower bound that no schedule reaches.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ ENVELOPE, MISSING, STORED, DISCOMFORT = "envelope", "missing", "stored", "discom
 LADDER = {ENVELOPE: 4000.0, MISSING: 2000.0, STORED: 1000.0, DISCOMFORT: 500.0}
 """What a unit of giving way weighs, in highest prices of the task: far above what it saves, in the ladder's order."""
 
+MIXED_KWH = 1e-6
+"""Charging and discharging above this in one slot are both at once [kWh]."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommunityPlan:
@@ -35,7 +40,9 @@ class CommunityPlan:
     ``cost`` (n,) of each slot: exchange with the retailers and wear [currency]. ``draw_kwh``, ``feed_kwh`` (n,) with
     all retailers. ``battery_kwh`` (n, K) and ``car_kwh`` (n, E), positive charges; ``heat_kwh`` (n, H); at the end of
     each slot ``stored_kwh`` (n, K), ``received_kwh`` (n, E) since the stay's begin (or the horizon's), ``indoor_c``
-    (n, H). ``gave`` how much gave way over the horizon by rung of the ladder, in its unit.
+    (n, H). ``gave`` how much gave way over the horizon by rung of the ladder, in its unit. ``both_ways`` in how many
+    slots of stores something is charged and something discharged: 0 for plans that devices can follow, else the cost
+    is a lower bound.
     """
 
     cost: Float
@@ -48,6 +55,7 @@ class CommunityPlan:
     received_kwh: Float
     indoor_c: Float
     gave: dict[str, float]
+    both_ways: int
 
 
 def community_plan(task: Task) -> CommunityPlan:
@@ -313,6 +321,10 @@ class _District:
             stored_kwh=each([s for _, s in self.batteries]),
             received_kwh=each([r for _, r in self.cars]),
             indoor_c=each([t for _, t in self.heat]),
+            both_ways=sum(
+                int((np.minimum(into, out) > MIXED_KWH).sum())
+                for into, out in ((battery_in, battery_out), (car_in, car_out))
+            ),
             gave={rung: float(sum(x[c].sum() for c in columns)) for rung, columns in self.slack.items()},
         )
 

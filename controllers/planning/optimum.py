@@ -8,7 +8,8 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.planning.battery_plan import BatteryPlans, StorageValues, Stores, Tariff, battery_plans
+from controllers.planning.battery_meter import meter
+from controllers.planning.battery_plan import BatteryPlans, StorageValues, Stores, battery_plans
 from controllers.planning.following import marginal_values
 from controllers.planning.schedules import Columns, battery_only, one_by_one
 from controllers.planning.task import Plans, Task
@@ -26,34 +27,34 @@ def building_optimum(task: Task, *, workers: int = 1) -> Plans:
 def battery_optimum(task: Task, *, workers: int = 1) -> Plans:
     """Least cost of the batteries by exact dynamic programming (docs/battery-plans.md), with their value functions.
 
-    PV may be held back: nothing is fed in while that costs money, and no PV is used while drawing is paid for. Of
-    several batteries of a building each is planned on what the ones before leave. A building that keeps charge back
-    plans without discharging into the grid. The value functions, and marginal values along the schedule, are those of
-    each battery beside the others' schedules; with a task that has several batteries at one building there is
-    `marginal` only.
+    A battery goes one way per slot, and PV may be held back, where that costs less (`battery_meter`). Of several
+    batteries of a building each is planned on what the ones before leave. A building that keeps charge back plans
+    without discharging into the grid. The value functions, and marginal values along the schedule, are those of each
+    battery beside the others' schedules; with a task that has several batteries at one building there is `marginal`
+    only. Where losses pay they are those of `battery_plans`: of convex hulls.
     """
-    paid = task.buy < 0.0
-    sell = np.minimum(np.where(paid, task.sell, np.maximum(task.sell, 0.0)), task.buy)
-    net = task.load_kwh - np.where(paid, 0.0, task.pv_kwh)
     count = 0 if task.batteries is None else len(task.batteries.building)
     marginal = np.zeros((task.n_slots + 1, count))
     found: list[StorageValues] = []
 
     def plan(store: Columns) -> Float:
-        plans = _solved(task, store, sell[:, store.building], workers)
+        plans = _solved(task, store, workers)
         assert plans.values is not None
         found.append(plans.values)
         marginal[:, store.rows] = marginal_values(plans.values, plans.stored_kwh)
         moved: Float = plans.charge_kwh - plans.discharge_kwh
         return moved
 
-    plans = battery_only(task, one_by_one(task, net, plan))
+    plans = battery_only(task, one_by_one(task, task.load_kwh, plan))
     return replace(plans, marginal=marginal, values=found[0] if len(found) == 1 else None)
 
 
-def _solved(task: Task, store: Columns, sell: Float, workers: int) -> BatteryPlans:
-    limit = task.export_limit_kwh[:, store.building]
-    limit = np.where(store.kept, np.minimum(limit, np.maximum(-store.net, 0.0)), limit)
+def _solved(task: Task, store: Columns, workers: int) -> BatteryPlans:
+    at = store.building
+    limits = (task.import_limit_kwh[:, at], task.export_limit_kwh[:, at])
+    seen = meter(store.net, task.pv_kwh[:, at], task.buy[:, at], task.sell[:, at], *limits)
+    most = np.asarray(seen.tariff.most_export_kwh)
+    most = np.where(store.kept, np.minimum(most, np.maximum(-seen.net, 0.0)), most)
     return battery_plans(
         Stores(
             min_kwh=store.low, max_kwh=store.high, charge_max_kwh=store.charge_max,
@@ -61,11 +62,8 @@ def _solved(task: Task, store: Columns, sell: Float, workers: int) -> BatteryPla
             self_discharge=store.leak, wear_per_kwh=store.wear,
         ),
         store.stored,
-        store.net,
-        Tariff(
-            buy=task.buy[:, store.building], sell=sell, import_limit_kwh=task.import_limit_kwh[:, store.building],
-            export_limit_kwh=limit, export_excess=np.maximum(sell, 0.0),  # what cannot be fed in is held back, for free
-        ),
+        seen.net,
+        replace(seen.tariff, most_export_kwh=most),
         terminal_price=store.end_value,
         values=True,
         workers=workers,

@@ -87,8 +87,7 @@ def rank_in_building(building: NDArray[np.int32]) -> NDArray[np.int64]:
 def battery_only(task: Task, schedule: Float) -> Plans:
     """Plans that steer batteries alone, ``schedule`` (n, K); cars and heat pumps of the task are left at zero.
 
-    PV beyond the export limit is held back, all that would be fed in while feeding in costs money, and all PV while
-    drawing is paid for.
+    PV is held back as it costs least (`curtailed`).
     """
     net = task.load_kwh - task.pv_kwh
     wear, worth = np.zeros(task.n_buildings), np.zeros(task.n_buildings)
@@ -102,7 +101,7 @@ def battery_only(task: Task, schedule: Float) -> Plans:
         for row in schedule:
             stored = (1.0 - leak) * stored + np.maximum(row, 0.0) * eta_c - np.maximum(-row, 0.0) / eta_d
         np.add.at(worth, batteries.building, stored * batteries.end_value_per_kwh)
-    curtail = held_back(net, task.pv_kwh, task.buy, task.sell, task.export_limit_kwh)
+    curtail = curtailed(task, net)
     net = net + curtail
     paid = np.where(net > 0.0, task.buy * net, task.sell * net).sum(axis=0)
     over = np.maximum(net - task.import_limit_kwh, 0.0) + np.maximum(-net - task.export_limit_kwh, 0.0)
@@ -118,7 +117,14 @@ def battery_only(task: Task, schedule: Float) -> Plans:
     )
 
 
-def held_back(net: Float, pv: Float, buy: Float, sell: Float, limit: Float) -> Float:
-    """PV to hold back (n, B) at a net draw before it: the best answer to any schedule of everything else."""
-    most = np.where(buy < 0.0, pv, np.where(sell < 0.0, -net, -net - limit))
-    return np.minimum(np.maximum(most, 0.0), pv)
+def curtailed(task: Task, draw_kwh: Float) -> Float:
+    """(n, B) PV held back at least cost where ``draw_kwh`` (n, B) is drawn without: none unless a limit or price asks.
+
+    The envelope goes first, then the price: what is fed in at a price below 0 is held back, and at a negative price of
+    what is drawn all PV that can be replaced.
+    """
+    least = np.clip(-draw_kwh - task.export_limit_kwh, 0.0, task.pv_kwh)
+    most = np.maximum(np.minimum(task.import_limit_kwh - draw_kwh, task.pv_kwh), least)
+    no_feeding = np.clip(-draw_kwh, least, most)
+    found: Float = np.where(task.sell >= 0, least, np.where(task.buy >= 0, no_feeding, most))
+    return found

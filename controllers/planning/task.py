@@ -150,7 +150,9 @@ class Plans:
     ``battery_kwh`` (n, K) and ``car_kwh`` (n, E), positive charges; ``heat_kwh`` (n, H) electricity; ``curtail_kwh``
     (n, B) PV held back; ``cost`` (B,) of the horizon at the plan's own forecast, end values taken off [currency];
     ``values`` of stored energy where the planner has them exactly, else None; ``marginal`` (n + 1, K) currency per
-    stored kWh at the start of each slot and at the end, None where the planner has none.
+    stored kWh at the start of each slot and at the end, None where the planner has none; ``gap`` (B,) by how much a
+    plan might at most cost less [currency], 0 where this one is proven to be the cheapest, infinite where not even
+    what had to give way is sure; None from planners that do not say.
     """
 
     battery_kwh: Float
@@ -161,6 +163,7 @@ class Plans:
     relaxed: Relaxed
     values: StorageValues | None = None
     marginal: Float | None = None
+    gap: Float | None = None
 
 
 Planner = Callable[[Task], Plans]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_only_the_building_whose_planner_fails_falls_back_until_it_answers(moody
     _, whole, _ = done({**MIND, "kind": "battery_optimum"}, ())
     assert (flowed[:20] == whole[:20]).all() and (flowed[20:26] != whole[20:26]).any()
     assert (flowed[:, 0] == whole[:, 0]).all(), "h0 is not touched"
+
+
+@pytest.mark.parametrize("cuts", [(), (33, 40)])
+def test_plans_that_are_not_proven_to_be_the_cheapest_are_counted_by_building(cuts: tuple[int, ...]) -> None:
+    def plan(task: Task) -> Plans:
+        short = task.pv_kwh.max(axis=0) <= LARGE_KWH
+        return replace(battery_optimum(task), gap=np.where(short & (task.first_slot < 48), 0.5, 0.0))
+
+    building_planner("hasty")(plan)
+    summary, _, _ = done({**HOURLY, "kind": "hasty"}, cuts)
+    assert summary["unproven"] == {"h0": 12}, "twelve hours, a plan each"
+    assert done({**HOURLY, "kind": "battery_optimum"}, cuts)[0]["unproven"] == {}
 
 
 def test_a_silent_planner_means_self_consumption() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from controllers.planning import Tariff, battery_plans, building_plans
 from controllers.planning.building_battery import exact_plans
-from controllers.planning.building_plan import curtailed
 from controllers.planning.building_program import Members
+from controllers.planning.schedules import curtailed
 from controllers.planning.task import Plans, Relaxed, Task
 from tests.controllers.planning.building_cases import assert_kept, batteries, car, district, house, one
 

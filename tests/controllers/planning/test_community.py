@@ -11,7 +11,7 @@ from controllers.planning import building_plans
 from controllers.planning.battery_plan import Stores
 from controllers.planning.community import community_plan
 from controllers.planning.task import Batteries, Task
-from tests.independent.planning.random_buildings import PLAIN, street
+from tests.independent.planning.random_buildings import PLAIN, below_zero, street
 from tests.independent.planning.slow_building import best
 
 
@@ -87,6 +87,19 @@ def test_what_gives_way_in_each_building_gives_way_together() -> None:
     assert gave["stored"] > 0.01 and gave["discomfort"] > 0.01
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_where_losses_pay_it_is_a_lower_bound_and_says_so(seed: int) -> None:
+    task = one_tariff(below_zero(street(130 + seed, 10, 6, ("everything",)), seed, "paid to draw"))
+    plan = community_plan(task)
+    assert plan.both_ways > 0
+    assert total(task) <= float(building_plans(task).cost.sum()) + 1e-6
+    one = below_zero(street(130 + seed, 10, 1, ("everything",)), seed, "paid to draw")
+    exact, bound = float(building_plans(one).cost[0]), best(one, 0)
+    assert total(one) == pytest.approx(bound.cost, abs=1e-5)
+    assert bound.cost <= exact + 1e-6
+    assert (community_plan(one).both_ways > 0) == bound.burns
+
+
 def test_by_hand() -> None:
     """Two kWh of sun at one home at noon; the other, with a lossy battery, wants one at noon and one in the evening."""
     free = np.full((2, 2), np.inf)
@@ -106,6 +119,7 @@ def test_by_hand() -> None:
     # One kWh goes to the neighbour, one into the battery, which gives back 0.8; 0.2 are bought.
     np.testing.assert_allclose(plan.battery_kwh[:, 0], [1.0, -0.8], atol=1e-9)
     np.testing.assert_allclose(plan.cost, [0.0, 0.2 * 0.3 + 0.8 * 0.02], atol=1e-9)
+    assert plan.both_ways == 0
     dear = replace(task, buy=task.buy + np.array([0.1, 0.0]))  # two tariffs: the rest at the second home's own
     np.testing.assert_allclose(community_plan(dear).cost, plan.cost, atol=1e-9)
 

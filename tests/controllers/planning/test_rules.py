@@ -14,7 +14,7 @@ from controllers.planning import Stores, Tariff, battery_plans
 from controllers.planning.following import follow_levels, marginal_values, policy_levels
 from controllers.planning.optimum import battery_optimum
 from controllers.planning.rules import least_threshold, peak_shaving, price_responsive
-from controllers.planning.schedules import Columns, held_back, one_by_one
+from controllers.planning.schedules import Columns, one_by_one
 from controllers.planning.task import Batteries, Task
 from core import PeerwattError, ScenarioError
 from core.linear_program import INFINITY, LinearProgram
@@ -178,13 +178,6 @@ def test_several_batteries_act_one_by_one() -> None:
 
     schedule = one_by_one(asked, asked.load_kwh, plan)
     assert seen == [[0, 2, 3, 4], [1]] and (schedule == 0.1).all()
-
-
-def test_pv_is_held_back_where_it_costs() -> None:
-    net, pv = np.array([[-2.0, -2.0, -2.0, 1.0]]), np.full((1, 4), 2.5)
-    buy, sell = np.array([[0.3, 0.3, -0.1, -0.1]]), np.array([[0.1, -0.1, -0.2, -0.2]])
-    assert held_back(net, pv, buy, sell, np.full((1, 4), 0.5)).tolist() == [[1.5, 2.0, 2.5, 2.5]]
-    assert held_back(net, pv, buy, sell, np.full((1, 4), np.inf))[0, 0] == 0.0
 
 
 def test_kept_charge_is_planned_for_the_building_alone() -> None:

@@ -178,3 +178,45 @@ def _heat(rng: np.random.Generator, kind: list[str], n: int, hours: float) -> He
         low_c=low,
         high_c=low + np.where(cold, rng.uniform(0.0, 2, h), 2.0),
     )
+
+
+BELOW_ZERO = ("paid to draw", "feeding in costs", "no feeding in", "round prices", "worthless in the end")
+
+
+def below_zero(task: Task, seed: int, kind: str) -> Task:
+    """The task on a day on which losing energy may pay: often at first, and with no wear in half of the stores.
+
+    ``paid to draw``: prices below 0 for hours; ``feeding in costs``: only what is fed in; ``no feeding in``: first
+    nothing may be fed in, then drawing is paid for; ``round prices``: of few values, 0 among them; ``worthless in the
+    end``: stored energy costs money at the end.
+    """
+    rng = keyed_generator(seed, "prices below zero")
+    n, buildings = task.buy.shape
+    buy, sell = task.buy, task.sell
+    hours = np.arange(n)[:, None]
+    begin = rng.integers(0, max(n // 2, 1), buildings)
+    there = (hours >= begin) & (hours < begin + rng.integers(2, max(n, 3), buildings))
+    limit = task.export_limit_kwh
+    if kind == "paid to draw":
+        buy = np.where(there, -rng.uniform(0.0, 0.6, buy.shape), buy)
+        sell = np.minimum(sell, buy - rng.choice([0.0, 0.1], buildings))
+    elif kind == "feeding in costs":
+        sell = np.where(there, -rng.uniform(0.0, 0.6, buy.shape), sell)
+    elif kind == "no feeding in":
+        limit = np.where(rng.random(buildings) < 0.7, 0.0, limit) * np.ones_like(buy)
+        buy = np.where(hours >= n // 2, -rng.uniform(0.0, 0.6, buy.shape), buy)
+    elif kind == "round prices":
+        buy = rng.choice([-0.2, -0.1, 0.0, 0.3], buy.shape)
+        sell = rng.choice([-0.2, 0.0, 0.1], buy.shape)
+    task = replace(task, buy=buy, sell=np.minimum(sell, buy), export_limit_kwh=limit)
+    if task.cars is not None:
+        e = len(task.cars.building)
+        task = replace(task, cars=replace(task.cars, wear_per_kwh=task.cars.wear_per_kwh * (rng.random(e) < 0.5)))
+    if task.batteries is None:
+        return task
+    k = len(task.batteries.building)
+    stores = replace(task.batteries.stores, wear_per_kwh=np.where(rng.random(k) < 0.5, 0.0, rng.uniform(0, 0.05, k)))
+    end = task.batteries.end_value_per_kwh
+    if kind == "worthless in the end":
+        end = -rng.uniform(0.0, 0.4, k)
+    return replace(task, batteries=replace(task.batteries, stores=stores, end_value_per_kwh=end))

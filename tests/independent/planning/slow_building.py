@@ -18,6 +18,7 @@ from controllers.planning.task import Plans, Task
 
 Float = NDArray[np.float64]
 Term = tuple[float, int]
+Sums = tuple[float, float, float, float]
 
 HELD = (0.0, 1e-13, 1e-12, 1e-11, 1e-10)
 """How far above its minimum an earlier sum may be, relative to it: the first that the solver's rounding lets through.
@@ -81,11 +82,22 @@ class Best:
 
 
 def best(task: Task, building: int) -> Best:
-    """The least cost of one building of ``task``, giving way by the ladder where it cannot be kept."""
+    """The least cost of one building of ``task``, giving way by the ladder where it cannot be kept.
+
+    Both directions of a device may be used at once: what `slow_one_way` forbids.
+    """
     program = Program()
     slack: tuple[list[int], ...] = ([], [], [], [])
     formulate(program, task, building, slack)
-    cost, high = np.array(program.cost), np.array(program.high)
+    cost, (envelope, missing, stored, cold), x = least_of_all(
+        program, np.array(program.cost), np.array(program.high), slack
+    )
+    burns = any(x[c] > 1e-7 and x[d] > 1e-7 for c, d in program.opposite)
+    return Best(cost, (envelope, missing + beyond_any_charger(task, building), stored, cold), burns)
+
+
+def least_of_all(program: Program, cost: Float, high: Float, slack: tuple[list[int], ...]) -> tuple[float, Sums, Float]:
+    """Least cost, the four sums that give way before it, and the variables."""
     strict = high.copy()
     strict[[v for group in slack for v in group]] = 0.0
     sums = [0.0, 0.0, 0.0, 0.0]
@@ -99,9 +111,7 @@ def best(task: Task, building: int) -> Best:
                 sums[i] = _solved(program, one, high, held)[0]
                 held.append((group, sums[i]))
         last = _solved(program, cost, high, held)
-    sums[1] += beyond_any_charger(task, building)
-    burns = any(last[1][c] > 1e-7 and last[1][d] > 1e-7 for c, d in program.opposite)
-    return Best(last[0], (sums[0], sums[1], sums[2], sums[3]), burns)
+    return last[0], (sums[0], sums[1], sums[2], sums[3]), last[1]
 
 
 def _solved(program: Program, cost: Float, high: Float, held: list[tuple[list[int], float]]) -> tuple[float, Float]:
