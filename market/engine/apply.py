@@ -7,7 +7,7 @@ of a member whose key was destroyed: what it said is gone, and the state does wi
 from __future__ import annotations
 
 from core.errors import JournalError
-from market.engine import applying_grid, applying_members, applying_meters, applying_slots
+from market.engine import applying_bills, applying_grid, applying_members, applying_meters, applying_slots
 from market.engine import facts as f
 from market.engine.applying import Effects, Handler, Parts
 from market.engine.config import EngineConfig
@@ -25,6 +25,7 @@ _EFFECTS: dict[type[f.Fact], Handler] = {
     **applying_slots.EFFECTS,
     **applying_meters.EFFECTS,
     **applying_grid.EFFECTS,
+    **applying_bills.EFFECTS,
 }
 
 

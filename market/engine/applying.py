@@ -9,7 +9,18 @@ from core.errors import JournalError
 from market.engine import facts as f
 from market.engine.caches import Caches
 from market.engine.publication import Publication
-from market.engine.state import N_KINDS, OPEN, ORDER_STATUSES, Answer, LiveOrder, Result, SlotBook, State
+from market.engine.state import (
+    GONE,
+    OPEN,
+    ORDER_STATUSES,
+    PERIOD_ACCOUNTS,
+    PERIOD_KIND,
+    Answer,
+    LiveOrder,
+    Result,
+    SlotBook,
+    State,
+)
 from market.session import Event, Session
 
 Parts = Mapping[int, f.Part | None]
@@ -82,7 +93,22 @@ class Effects:
     def post(self, account: int, kind: int, amount_u: int) -> None:
         """Add to an account."""
         if amount_u or account >= 0:
-            self.state.ledger.setdefault(account, [0] * (N_KINDS + 1))[kind] += amount_u
+            row = self.state.ledger.setdefault(account, [0] * PERIOD_KIND)
+            if kind >= len(row):  # nothing was posted by the month so far
+                row += [0] * len(PERIOD_ACCOUNTS)
+            row[kind] += amount_u
+            if account == GONE:
+                self._tidy_gone(row)
+
+    def _tidy_gone(self, row: list[int]) -> None:
+        """What came to the account of erased members and went again leaves nothing behind.
+
+        A replay without their keys posts there what was theirs at the time, so that its way to the end is another.
+        """
+        if not any(row[PERIOD_KIND:]):
+            del row[PERIOD_KIND:]
+        if not any(row):
+            del self.state.ledger[GONE]
 
 
 Handler = Callable[[Effects, Any, Parts], None]

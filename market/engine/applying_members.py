@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import add
+
 from core.errors import JournalError
 from market.engine import facts as f
 from market.engine.applying import Effects, Handler, Parts
@@ -34,8 +36,9 @@ def _joined(a: Effects, fact: f.Joined, parts: Parts) -> None:
         raise JournalError(f"names member {fact.member}, who is there already", seq=a.seq)
     state.next_member = fact.member + 1  # numbers may be left out: those of joins that a crash cut short
     state.members[fact.member] = Member(
-        fact.member, fact.contract, fact.from_slot, state.config.n_slots, fact.node, fact.modelled
-    )
+        fact.member, fact.contract, fact.from_slot, state.config.n_slots, fact.node, fact.modelled,
+        storage_only=fact.storage_only,
+    )  # fmt: skip
     a.tell("member", {"state": "joined", "from_slot": fact.from_slot}, member=fact.member)
 
 
@@ -142,7 +145,7 @@ def _erased(a: Effects, fact: f.Erased, parts: Parts) -> None:
                 book.result.positions.pop(gone, None)
             a.caches.forget(market.config.market_id, book.slot)
     for slot in state.slots.values():
-        present = gone in slot.readings
+        present = False  # a reading of no settlement says nothing: a replay without the key does not know of it
         slot.planned_wh.pop(gone, None)
         slot.readings.pop(gone, None)
         for version in slot.versions:
@@ -150,6 +153,10 @@ def _erased(a: Effects, fact: f.Erased, parts: Parts) -> None:
                 version.gone_u = tuple(a + b for a, b in zip(version.gone_u, settled.posted_u, strict=True))
                 present = True
         slot.erased = slot.erased or present
+    for charged in state.charged.values():
+        if (own := charged.members.pop(gone, None)) is not None:
+            fixed, demand, vat = map(add, charged.gone_u, own)
+            charged.gone_u = (fixed, demand, vat)
     state.envelopes.pop(gone, None)
     for publication in state.publications.values():
         publication.members = tuple(m for m in publication.members if m != gone)

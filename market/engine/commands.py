@@ -113,13 +113,17 @@ class CancelOrders:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Make a new member. The answer holds its number. ``from_slot`` None: the next slot to open."""
+    """Make a new member. The answer holds its number. ``from_slot`` None: the next slot to open.
+
+    ``storage_only``: a community battery, which without a market would stand idle and cost nothing.
+    """
 
     participant_id: str
     contract: int = 0
     from_slot: int | None = None
     node: int = -1
     modelled: bool = False
+    storage_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,11 +361,33 @@ class Act:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PostCharges:
+    """Post what a settled month [first, end) is charged beside its slots; the answer is the version's number.
+
+    Parameters
+    ----------
+    period
+        The billing month, ``2016-06``.
+    until_seq
+        The last settlement of a slot that it rests on; beyond that of the version before.
+    charges
+        Who pays what of fixed charges, demand charges and tax [micro-currency]: everybody's month, not differences. Who
+        was charged by the version before and is not among them pays nothing.
+    """
+
+    period: str
+    first: int
+    end: int
+    until_seq: int
+    charges: tuple[tuple[int, tuple[int, int, int]], ...]
+
+
 Command = (
     EnterOrders | EnterMany | AmendOrder | CancelOrders | Join | Leave | SetTerms | AgreeStanding | EndStanding
     | Measure | MeasureNetwork | AnnouncePlans | Tick | Suspend | Resume | VoidSlot | OpenDispute | DecideDispute
     | DeclareDefault | WriteOff | Reinstate | Erase | PublishEnvelopes | SetEnvelopeDefault | AnswerEnvelope | TieTime
-    | Act
+    | Act | PostCharges
 )  # fmt: skip
 """Anything the engine's writer takes."""
 

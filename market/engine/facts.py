@@ -9,6 +9,7 @@ micro-currency, times microseconds since 1970 (UTC). Slots are indices on the jo
 from __future__ import annotations
 
 from market.engine.facts_base import FLAG_BITS, QUALITIES, Fact, Part
+from market.engine.facts_bills import ChargesPosted, ChargesPostedPart
 from market.engine.facts_grid import (
     Acted,
     EnvelopeAnswered,
@@ -69,12 +70,12 @@ AnyFact = (
     Genesis | Anchored | Joined | Left | TermsSet | StandingAgreed | StandingEnded | Defaulted | WrittenOff
     | Reinstated | Erased | Opened | Ordered | Amended | Cancelled | Gated | Cleared | Suspended | Resumed | Voided
     | Measured | NetworkMeasured | Planned | Settled | Disputed | DisputeDecided | EnvelopesPublished
-    | EnvelopeDefaultSet | EnvelopeAnswered | Acted
+    | EnvelopeDefaultSet | EnvelopeAnswered | Acted | ChargesPosted
 )  # fmt: skip
 AnyPart = (
     JoinedPart | DefaultedPart | TermsPart | StandingPart | WrittenOffPart | OrderedPart | AmendedPart | CancelledPart
     | ClearedPart | MeasuredPart | PlannedPart | SettledPart | DisputedPart | DisputeDecidedPart | EnvelopePart
-    | EnvelopeAnsweredPart
+    | EnvelopeAnsweredPart | ChargesPostedPart
 )  # fmt: skip
 
 __all__ = [
@@ -88,6 +89,8 @@ __all__ = [
     "AnyPart",
     "Cancelled",
     "CancelledPart",
+    "ChargesPosted",
+    "ChargesPostedPart",
     "Cleared",
     "ClearedPart",
     "Defaulted",

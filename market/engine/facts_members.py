@@ -24,13 +24,17 @@ class Anchored(Fact):
 
 
 class Joined(Fact):
-    """A member joined; it takes part from slot ``from_slot``. ``contract`` is its tariff's place in the slot prices."""
+    """A member joined; it takes part from slot ``from_slot``. ``contract`` is its tariff's place in the slot prices.
+
+    ``storage_only``: it is a battery of the community's, which without a market would stand idle.
+    """
 
     member: int
     contract: int
     from_slot: int
     node: int = -1
     modelled: bool = False
+    storage_only: bool = False
 
 
 class JoinedPart(Part):

@@ -7,6 +7,7 @@ from typing import Any
 
 from market.engine import commands as c
 from market.engine import facts as f
+from market.engine.charging import post_charges
 from market.engine.commands import Done, Refused, Reply
 from market.engine.config import SlotState
 from market.engine.entering import amend_order, cancel_orders, enter_many, enter_orders
@@ -48,7 +49,7 @@ def _first_slot(turn: Turn, command: c.Join) -> int:
 
 def _join(turn: Turn, command: c.Join) -> Reply:
     first, member = _first_slot(turn, command), turn.new_member
-    fact = f.Joined(member, command.contract, first, command.node, command.modelled)
+    fact = f.Joined(member, command.contract, first, command.node, command.modelled, command.storage_only)
     turn.do(fact, {member: f.JoinedPart(command.participant_id)}, f"join/{member}")
     return turn.done(member)
 
@@ -383,5 +384,6 @@ HANDLERS: dict[type, Callable[[Turn, Any], Done | Refused]] = {
     c.OpenDispute: _open_dispute, c.DecideDispute: _decide_dispute, c.DeclareDefault: _declare_default,
     c.WriteOff: _write_off, c.Reinstate: _reinstate, c.PublishEnvelopes: _publish_envelopes,
     c.SetEnvelopeDefault: _envelope_default, c.AnswerEnvelope: _answer_envelope, c.TieTime: _tie_time, c.Act: _act,
+    c.PostCharges: post_charges,
 }  # fmt: skip
 """What carries out each command."""

@@ -85,13 +85,13 @@ def _settle(turn: Turn) -> None:
         number = slot.slot
         fact, parts = settle_slot(state, turn.caches, number, "settled")
         turn.do(fact, parts, unique=f"settle/{number}/1")
-        _credit(turn)
+        credit(turn)
     for slot in [s for s in state.slots.values() if s.dirty and s.versions and not s.erased]:
         fact, parts = settle_slot(state, turn.caches, slot.slot, slot.dirty)
         turn.do(fact, parts, unique=f"settle/{slot.slot}/{fact.version}")
 
 
-def _credit(turn: Turn) -> None:
+def credit(turn: Turn) -> None:
     """Members that owe more than the credit limit are in default."""
     limit = turn.state.config.credit_limit_u
     if limit is None:

@@ -196,7 +196,8 @@ def settle_slot(state: State, caches: Caches, number: int, reason: str) -> tuple
         )  # fmt: skip
     exchange = net.sum(axis=1) + loss
     check_laws(postings, at.import_wh, at.export_wh, exchange_wh=exchange, first_slot=number)
-    baseline = no_market_lines(at.import_wh, at.export_wh, at.retail_u, at.feed_in_u, at.charges).total
+    alone = np.array([[not state.members[m].storage_only for m in at.members]], np.bool_).reshape(1, -1)
+    baseline = no_market_lines(at.import_wh * alone, at.export_wh * alone, at.retail_u, at.feed_in_u, at.charges).total
     parts = _parts(at, postings, baseline, contracts, wh, rows.by_contract(1, len(contracts)))
     fact = f.Settled(
         slot=number,

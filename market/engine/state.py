@@ -30,6 +30,15 @@ ACCOUNTS = {RETAILER: "retailer", OPERATOR: "operator", NETWORK: "network", STAT
 N_KINDS = len(LEDGER_KINDS)
 N_LINES = len(BILL_LINES)
 
+PERIOD_KIND = N_KINDS + 1
+"""Place in an account of the first of the three kinds that are posted by the month; before them are the write-offs."""
+PERIOD_ACCOUNTS = (NETWORK, NETWORK, STATE)
+"""Who receives the fixed charge, the demand charge and the tax."""
+
+Charges = tuple[int, int, int]
+"""Fixed charge, demand charge and tax [micro-currency]."""
+NOT_CHARGED: Charges = (0, 0, 0)
+
 
 class Answer(msgspec.Struct, array_like=True):
     """The answer to a request with an idempotency key, as it was first given."""
@@ -62,6 +71,7 @@ class Member(msgspec.Struct):
     open_orders: dict[str, int] = {}
     answers: dict[bytes, Answer] = {}
     by_hand: tuple[tuple[int, int, str], ...] = ()
+    storage_only: bool = False
 
     def takes_part(self, slot: int) -> bool:
         """Whether it is a member in ``slot`` and has not opted out of it."""
@@ -265,6 +275,17 @@ class EnvelopePublication(msgspec.Struct):
     receipts: dict[int, list[tuple[str, int]]] = {}
 
 
+class Charged(msgspec.Struct):
+    """What a month's charges were posted as; see `market.engine.facts.ChargesPosted`. ``gone_u``: erased members'."""
+
+    version: int
+    seq: int
+    until_seq: int
+    charges_u: Charges
+    members: dict[int, Charges]
+    gone_u: Charges = NOT_CHARGED
+
+
 class Anchor(msgspec.Struct, array_like=True, frozen=True):
     """How engine time runs beside the wall clock."""
 
@@ -285,7 +306,8 @@ class State(msgspec.Struct):
     slots: dict[int, Slot] = {}
     settled_until: int = 0  # slots before it are settled
     dropped_until: int = 0  # slots before it are no longer kept
-    ledger: dict[int, list[int]] = {}  # account -> amounts by kind of posting, and one for write-offs
+    ledger: dict[int, list[int]] = {}  # account -> amounts by kind of posting, one for write-offs, three by the month
+    charged: dict[str, Charged] = {}  # by billing month
     standing: dict[int, Standing] = {}
     disputes: dict[int, Dispute] = {}
     envelopes: dict[int, list[Envelope]] = {}

@@ -14,6 +14,7 @@ from market.settlement.contracts import contracts_from_pool, contracts_from_trad
 from market.settlement.corrections import DifferenceLines, add_version, difference_lines
 from market.settlement.laws import check_laws
 from market.settlement.metering import MeterColumns, Quality, metered, slots_per_reading, sum_finer
+from market.settlement.periods import Period, PeriodBills, PeriodTerms, SettledRows, bill_period
 from market.settlement.residuals import ResidualRule
 from market.settlement.settle import no_market_bill_u, no_market_lines, settle_contracts, settle_sharing
 
@@ -29,10 +30,15 @@ __all__ = [
     "DifferenceLines",
     "Lines",
     "MeterColumns",
+    "Period",
+    "PeriodBills",
+    "PeriodTerms",
     "Postings",
     "Quality",
     "ResidualRule",
+    "SettledRows",
     "add_version",
+    "bill_period",
     "check_laws",
     "contracts_from_pool",
     "contracts_from_trades",

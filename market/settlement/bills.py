@@ -154,7 +154,20 @@ class BillAccumulator:
         MarketError
             If a slot lies outside the run, or was added before.
         """
-        last = first_slot + import_wh.shape[0]
+        energy = (import_wh, export_wh, postings.contracts.local_bought_wh, postings.contracts.local_sold_wh)
+        self.add_lines(first_slot, postings.lines, baseline, energy)
+
+    def add_lines(self, first_slot: int, lines: Lines, baseline: Lines, energy_wh: tuple[Int, Int, Int, Int]) -> None:
+        """`add` of a window whose lines are known: those with a market and without one.
+
+        ``energy_wh`` are import, export, and what neighbours delivered and took, ``(S, B)`` each.
+
+        Raises
+        ------
+        MarketError
+            As `add`.
+        """
+        last = first_slot + energy_wh[0].shape[0]
         if first_slot < 0 or last > self._terms.grid.n:
             raise MarketError(f"slots {first_slot}..{last - 1} are not all within the run of {self._terms.grid.n}")
         sums = self._sums
@@ -166,24 +179,24 @@ class BillAccumulator:
         edges = [0, *(np.flatnonzero(np.diff(months)) + 1).tolist(), len(months)]
         for begin, end in pairwise(edges):
             if end > begin:
-                self._add_month(first_slot, slice(begin, end), postings, baseline, import_wh, export_wh)
+                self._add_month(first_slot, slice(begin, end), lines, baseline, energy_wh)
 
     def _add_month(
-        self, first_slot: int, part: slice, postings: Postings, baseline: Lines, import_wh: Int, export_wh: Int
+        self, first_slot: int, part: slice, lines: Lines, baseline: Lines, energy_wh: tuple[Int, Int, Int, Int]
     ) -> None:
         sums, month = self._sums, int(self._month[first_slot + part.start])
         rows = slice(first_slot + part.start, first_slot + part.stop)
-        own = [getattr(postings.lines, name)[part] for name in BILL_LINES]
+        own = [getattr(lines, name)[part] for name in BILL_LINES]
         other = [getattr(baseline, name)[part] for name in BILL_LINES]
         fixed = self._terms.fixed_u[rows][:, self._terms.contract]
         rate = self._rate[rows][:, self._terms.contract]
-        for lines, total, taxed in (
+        for found, total, taxed in (
             (own, sums.lines, sums.taxable),
             (other, sums.baseline, sums.baseline_taxable),
         ):
-            by_line = np.stack([line.sum(axis=0) for line in lines])
+            by_line = np.stack([line.sum(axis=0) for line in found])
             total[:, month] += by_line
-            taxable = [line for line, due in zip(lines, _TAXABLE, strict=True) if due] + [fixed]
+            taxable = [line for line, due in zip(found, _TAXABLE, strict=True) if due] + [fixed]
             for k in range(self._rates.size):
                 at_rate = rate == k
                 if at_rate.all():
@@ -191,10 +204,9 @@ class BillAccumulator:
                 elif at_rate.any():
                     taxed[k, month] += sum(np.where(at_rate, line, 0).sum(axis=0) for line in taxable)
         sums.fixed[month] += fixed.sum(axis=0)
-        contracts = postings.contracts
-        for k, wh in enumerate((import_wh, export_wh, contracts.local_bought_wh, contracts.local_sold_wh)):
+        for k, wh in enumerate(energy_wh):
             sums.energy[k, month] += wh[part].sum(axis=0)
-        imported = import_wh[part]
+        imported = energy_wh[0][part]
         at = np.argmax(imported, axis=0)
         self._raise_peak(month, imported[at, np.arange(at.size)], rows.start + at)
 

@@ -15,6 +15,7 @@ from core.errors import JournalError, MarketError
 from market.engine.engine import Overloaded
 from peerwatt.api import (
     routes_audit,
+    routes_bills,
     routes_clients,
     routes_contracts,
     routes_devices,
@@ -57,6 +58,7 @@ GROUPS = (
     stream_route.routes,
     routes_members.routes,
     routes_settlement.routes,
+    routes_bills.routes,
     routes_measurements.routes,
     routes_contracts.routes,
     routes_network.routes,

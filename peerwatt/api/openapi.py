@@ -58,6 +58,7 @@ _PATH_SCHEMAS: Mapping[str, tuple[Any, str]] = {
     "order_id": (wire.OrderId, "10482"),
     "contract": (str, "12"),
     "dispute": (str, "3"),
+    "period": (wire.BillPeriod, "2016-06"),
     "publication": (str, "17"),
     "key": (str, "k7f3a2qd"),
     "seq": (str, "48211"),

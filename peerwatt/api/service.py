@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from peerwatt import wire
 from peerwatt.api.set_points import SetPoints
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from market.engine.state import SettledVersion, Settlement, State
     from market.journal.protocol import Head, Journal
     from market.journal.vault import Vault
+    from market.settlement import PeriodTerms, SettledRows
     from peerwatt.api.metrics import Metrics
     from peerwatt.api.paging import Pager
     from peerwatt.api.principal import Guard
@@ -66,6 +70,21 @@ class Past:
     own: Settlement
 
 
+@dataclass(frozen=True, slots=True)
+class SlotVersions:
+    """Versions of slots over all members, one row each: int64 ``(n,)``.
+
+    ``accounts_u`` ``(n, 4)`` is what retailer, operator, network and state receive in all [micro-currency].
+    """
+
+    slot: NDArray[np.int64]
+    version: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    at_us: NDArray[np.int64]
+    reason: list[str]
+    accounts_u: NDArray[np.int64]
+
+
 class DevicesPort(Protocol):
     """What of a guardian the application uses; `peerwatt.devices.guardian_link.GuardianLink` is one.
 
@@ -105,6 +124,12 @@ class HistoryPort(Protocol):
         With ``limit``, those of at least so many versions, and of whole slots only.
         """
 
+    async def rows(self, members: Sequence[int], first: int, end: int) -> SettledRows:
+        """All versions of these members' slots, for bills; complete as far as the engine has let slots go."""
+
+    async def versions(self, first: int, end: int) -> SlotVersions:
+        """All versions of slots over all members, by slot and version; as complete."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -133,6 +158,8 @@ class Service:
         network states hold. None where the scenario has no network.
     history
         Settled slots that the engine no longer keeps.
+    billing
+        Calendar and tariffs of months' bills; None where there are none.
     devices
         The site's guardian; None where the service was started without one.
     stream_valid_s
@@ -157,6 +184,7 @@ class Service:
     currency: str = "EUR"
     network: wire.NetworkOut | None = None
     history: HistoryPort | None = None
+    billing: PeriodTerms | None = None
     devices: DevicesPort | None = None
     trouble: Callable[[], str] = lambda: ""
     stream_valid_s: float | None = None

@@ -17,6 +17,7 @@ from peerwatt.client.calls import (
     query,
     tagged,
 )
+from peerwatt.wire.bills import BillOut, BillVersionsOut, PeriodAccountsOut
 from peerwatt.wire.fields import BillLine, Page
 from peerwatt.wire.markets import DoneOut
 from peerwatt.wire.metering import MeasurementsAck, MeasurementsIn, ReadingIn, ReadingOut
@@ -60,6 +61,21 @@ class AccountEndpoints:
         """A participant's settled slots, every version."""
         where, params = path("participants", participant, "settlements"), query(from_=from_, to=to, limit=limit)
         return Call("GET", where, answer(Page[SettlementOut]), params=params)
+
+    @listing
+    def bills(self, participant: str, *, limit: int | None = None) -> Call[Page[BillOut]]:
+        """A participant's bills, month by month, in their newest versions; an open month's so far."""
+        return Call("GET", path("participants", participant, "bills"), answer(Page[BillOut]), params=query(limit=limit))
+
+    @endpoint
+    def bill(self, participant: str, period: str) -> Call[BillVersionsOut]:
+        """All versions of a participant's bill of a month such as ``2016-06``."""
+        return Call("GET", path("participants", participant, "bills", period), answer(BillVersionsOut))
+
+    @endpoint
+    def period_accounts(self, period: str) -> Call[PeriodAccountsOut]:
+        """A month over all members: their bills added up, and what every account receives."""
+        return Call("GET", path("bills", period), answer(PeriodAccountsOut))
 
     @listing
     def slot_settlements(

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
+
 from core import RunError
-from market.settlement import BILL_LINES, LEDGER_KINDS
+from market.settlement import BILL_LINES, LEDGER_KINDS, SettledRows
 from peerwatt.history import files
 from peerwatt.history.tables import MEMBERS, NETWORK, PRICES, SETTLEMENTS, SYSTEM_ACCOUNTS, Table, arrow_schema
 from peerwatt.wire.times import US, SlotNames, time_text
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from market.engine.state import SettledVersion, Settlement
-    from peerwatt.api.service import Past
+    from peerwatt.api.service import Past, SlotVersions
 
 Recent = Callable[[Table, int, int], "pa.Table"]
 """Rows of slots [first, end) that are in no file yet, such as ``HistoryWriter.recent``."""
@@ -118,6 +120,41 @@ class History:
         versions = self._query(SETTLEMENTS, first, end, totals).to_pylist() if own else []
         of = {(row["slot"], row["version"]): _version(row) for row in versions}
         return [Past(row["slot"], of[row["slot"], row["version"]], _settlement(row)) for row in own]
+
+    # --- for bills --------------------------------------------------------------------------------------------------
+
+    async def rows(self, members: Sequence[int], first: int, end: int) -> SettledRows:
+        """All versions of some members' slots, by slot and version; in a thread."""
+        fresh = self._fresh(MEMBERS, first, end)
+        return await asyncio.to_thread(self._rows, members, first, end, fresh)
+
+    def _rows(self, members: Sequence[int], first: int, end: int, fresh: pa.Table | None) -> SettledRows:
+        marks = ", ".join("?" * len(members)) or "NULL"
+        found = self._query(MEMBERS, first, end, fresh, f"member IN ({marks})", members)
+        names = ("slot", "member", "version", "import_wh", "export_wh", "baseline_u")
+        return SettledRows(
+            **{name: found.column(name).to_numpy() for name in names},
+            bought_wh=found.column("local_bought_wh").to_numpy(),
+            sold_wh=found.column("local_sold_wh").to_numpy(),
+            lines_u=np.stack([found.column(f"line_{line}_u").to_numpy() for line in BILL_LINES], axis=1),
+        )
+
+    async def versions(self, first: int, end: int) -> SlotVersions:
+        """All versions of slots over all members, by slot and version; in a thread."""
+        fresh = self._fresh(SETTLEMENTS, first, end)
+        return await asyncio.to_thread(self._versions, first, end, fresh)
+
+    def _versions(self, first: int, end: int, fresh: pa.Table | None) -> SlotVersions:
+        from peerwatt.api.service import SlotVersions
+
+        found = self._query(SETTLEMENTS, first, end, fresh)
+        slot, version, seq = (found.column(name).to_numpy() for name in ("slot", "version", "seq"))
+        at_us = found.column("at").to_numpy().astype("datetime64[us]").astype(np.int64)
+        received = [
+            [found.column(f"{account}_{kind}_u").to_numpy() for kind in LEDGER_KINDS] for account in SYSTEM_ACCOUNTS
+        ]
+        accounts = np.array(received, np.int64).sum(axis=1).T
+        return SlotVersions(slot, version, seq, at_us, found.column("reason").to_pylist(), accounts)
 
     # --- queries ----------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ def make_app(
     from peerwatt.api.stream_hub import StreamHub
     from peerwatt.api.stream_wire import WireForm
     from peerwatt.api.views import market_facts
+    from peerwatt.live.genesis import period_terms
     from peerwatt.live.network_view import network_out
     from peerwatt.live.stream_state import snapshot_provider
     from peerwatt.wire.times import SlotNames
@@ -84,6 +85,7 @@ def make_app(
         currency=currency,
         network=network_out(system),
         history=history,
+        billing=period_terms(system),
         devices=devices,
         trouble=lambda: "" if engine.broken is None else "broken",
     )

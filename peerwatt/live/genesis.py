@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from market.engine.engine import Engine
     from market.engine.state import State
     from market.registry import Rule
+    from market.settlement import PeriodTerms
     from peerwatt.scenario import LoadedScenario
     from peerwatt.scenario.market import Stage
     from peerwatt.scenario.problems import YamlPath
@@ -259,6 +260,13 @@ def slot_prices(system: System) -> Callable[[int], SlotPrices]:
     return prices
 
 
+def period_terms(system: System) -> PeriodTerms:
+    """Calendar and tariffs of months' bills: those of the simulation."""
+    from market.settlement import PeriodTerms
+
+    return PeriodTerms(system.grid, system.supply.bills.zone, system.supply.contracts)
+
+
 def _at(series: Int | None, slot: int) -> int | None:
     return None if series is None else int(series[slot])
 
@@ -278,6 +286,7 @@ def joins(system: System) -> list[Command]:
             from_slot=max(int(system.market.active_from[building]), 0),
             node=system.static.buildings[building].bus,
             modelled=True,
+            storage_only=bool(system.community[building]),
         )
         for building in in_order_of_ids(system)
     ]

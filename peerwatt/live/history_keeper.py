@@ -11,10 +11,12 @@ from market.engine.recovery import fact_of
 from peerwatt.history import KINDS, History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from market.journal.protocol import Journal
     from market.journal.vault import Vault
+    from market.settlement import SettledRows
+    from peerwatt.api.service import Past, SlotVersions
     from peerwatt.history import HistoryWriter
 
 _log = logging.getLogger("peerwatt.history")
@@ -67,12 +69,37 @@ class HistoryKeeper:
             If it cannot be written; nothing is lost.
         """
         async with self._busy:
-            async for record in self._journal.read(self._taken, self._journal.head.seq):
-                if record.draft.kind in KINDS:
-                    self._writer.take(record.seq, record.draft.at_us, *fact_of(record, self._vault))
-                self._taken = record.seq
+            await self._take()
             await self._writer.write_due(self._clock())
+
+    async def _follow(self) -> None:
+        """Take what is durable; nothing is written."""
+        async with self._busy:
+            await self._take()
+
+    async def _take(self) -> None:
+        async for record in self._journal.read(self._taken, self._journal.head.seq):
+            if record.draft.kind in KINDS:
+                self._writer.take(record.seq, record.draft.at_us, *fact_of(record, self._vault))
+            self._taken = record.seq
 
     async def forget(self, member: int, participant_id: str) -> None:
         """A member is erased: its rows go before its key does, or as soon as they can be written again."""
         await self._try()
+
+    # --- slots that the engine no longer keeps, for the API -----------------------------------------------------------
+
+    async def settled(self, member: int, first: int, end: int, limit: int | None = None) -> list[Past]:
+        """`History.settled`, with everything that is durable now."""
+        await self._follow()
+        return await self.history.settled(member, first, end, limit)
+
+    async def rows(self, members: Sequence[int], first: int, end: int) -> SettledRows:
+        """`History.rows`, with everything that is durable now."""
+        await self._follow()
+        return await self.history.rows(members, first, end)
+
+    async def versions(self, first: int, end: int) -> SlotVersions:
+        """`History.versions`, with everything that is durable now."""
+        await self._follow()
+        return await self.history.versions(first, end)

@@ -18,10 +18,11 @@ from peerwatt.devices.opening import places
 from peerwatt.live.anchor import first_anchor, next_anchor
 from peerwatt.live.assembling import Parts, make_app, set_point_sink
 from peerwatt.live.beside import Outside
+from peerwatt.live.billing import BillKeeper
 from peerwatt.live.checking import broker_of, refused_or_ours
 from peerwatt.live.devices import live_devices
 from peerwatt.live.feeder import FeederBooks
-from peerwatt.live.genesis import check_servable, engine_config, found, slot_prices
+from peerwatt.live.genesis import check_servable, engine_config, found, period_terms, slot_prices
 from peerwatt.live.guarding import Guard, News, guarded
 from peerwatt.live.history_keeper import HistoryKeeper
 from peerwatt.live.lateness import StageLateness
@@ -167,14 +168,16 @@ class _Service:
             keeper = self._history(parts)
             if gateway is not None:
                 metrics.watch_mqtt(gateway.link.status)
-            app, before_end = make_app(parts, self.system, metrics, keeper.history, binding, devices)
+            app, before_end = make_app(parts, self.system, metrics, keeper, binding, devices)
             writer = await stack.enter_async_context(running_engine(engine, driver))
             await found(engine, self.system)
             again = await driver.recover()
             await driver.warm_up()
             server = await stack.enter_async_context(listening(app, binding, listener, before_end))
             await self._anchor(engine, clock)
-            tasks = [writer, server, *await stack.enter_async_context(_beside(security, keeper, gateway, devices))]
+            bills = BillKeeper(engine, keeper, period_terms(self.system))
+            beside = _beside(security, keeper, bills, gateway, devices)
+            tasks = [writer, server, *await stack.enter_async_context(beside)]
             started(self._started(security, address_of(binding, listener), again))
             await self._drive(driver, tasks)
 
@@ -357,16 +360,20 @@ async def running_engine(engine: Engine, driver: Neighbourhood) -> AsyncIterator
 
 @asynccontextmanager
 async def _beside(
-    security: Security, keeper: HistoryKeeper, gateway: Gateway | None, devices: GuardianLink | None
+    security: Security,
+    keeper: HistoryKeeper,
+    bills: BillKeeper,
+    gateway: Gateway | None,
+    devices: GuardianLink | None,
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """What runs beside the market: the registry's housekeeping, the history, the broker's link, devices on it."""
+    """What runs beside the market: the registry's housekeeping, history, bills, the broker's link, devices on it."""
 
     async def housekeeping() -> None:
         while True:
             await security.housekeeping()
             await asyncio.sleep(HOUSEKEEPING_S)
 
-    tasks = [asyncio.create_task(housekeeping()), asyncio.create_task(keeper.run())]
+    tasks = [asyncio.create_task(housekeeping()), asyncio.create_task(keeper.run()), asyncio.create_task(bills.run())]
     if gateway is not None:
         tasks.append(asyncio.create_task(gateway.run()))
         if devices is not None:
@@ -385,6 +392,7 @@ async def _beside(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await bills.try_posting()
         with suppress(PeerwattError, OSError):
             await keeper.catch_up()
 

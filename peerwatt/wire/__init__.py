@@ -5,6 +5,7 @@ Inputs refuse fields they do not know; answers may grow. Depends on msgspec alon
 
 from __future__ import annotations
 
+from peerwatt.wire.bills import BillLinesOut, BillOut, BillPeriod, BillVersionsOut, PeriodAccountsOut
 from peerwatt.wire.devices import (
     MAX_EXPIRY_S,
     DeviceControlOut,
@@ -174,6 +175,10 @@ __all__ = [
     "BatchOrderIn",
     "BatchResult",
     "BillLine",
+    "BillLinesOut",
+    "BillOut",
+    "BillPeriod",
+    "BillVersionsOut",
     "BookLevel",
     "BookOut",
     "BranchOut",
@@ -241,6 +246,7 @@ __all__ = [
     "Participant",
     "ParticipantIn",
     "ParticipantOut",
+    "PeriodAccountsOut",
     "PersonalDataOut",
     "PowerW",
     "PriceOut",

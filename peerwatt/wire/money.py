@@ -75,7 +75,13 @@ class StatementOut(Out):
     sold_wh: EnergyWh
     lines: Annotated[LinesOut, Meta(description="The lines of the bill.")]
     total_u: AmountU
-    balance_u: Annotated[AmountU, Meta(description="Owed over all time; negative is a credit.", examples=[3_250_000])]
+    balance_u: Annotated[
+        AmountU,
+        Meta(
+            description="Owed over all time, with the charges of settled months; negative is a credit.",
+            examples=[3_250_000],
+        ),
+    ]
     baseline_u: Annotated[
         AmountU, Meta(description="What the same meters would have cost without a market.", examples=[214_000])
     ] = 0

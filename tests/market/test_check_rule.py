@@ -31,6 +31,7 @@ from market.result import BatchClearing, book_result
 from market.rules.mid_market_rate import MidMarketRate
 from market.rules.uniform_price import UniformPrice
 from market.testing import check_rule
+from tests.effort import effort
 from tests.market.every_rule import VARIANTS, Variant, label
 
 
@@ -45,12 +46,13 @@ def _registry_as_it_was() -> Iterator[None]:
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)
 def test_every_shipped_rule_keeps_its_word(variant: Variant) -> None:
     name, parameters = variant
-    report = check_rule(name, books=40, **parameters)
+    books = effort(40, everyday=12)
+    report = check_rule(name, books=books, **parameters)
     assert report.rule == name
     applied = max(report.checks.get(batch, 0) for batch in ("share == share_batch", "clear == clear_batch"))
     # rules for equal lots, and bills in proportion to bills, take few of the books
     few = name in ("trade_reduction", "mcafee", "sbba") or parameters.get("to") == "standalone"
-    assert applied > (8 if few else 30), report
+    assert applied > (0.2 if few else 0.75) * books, report
     assert sum(report.checks.values()) >= 4 * applied
     declares = make_rule(name, parameters).declares
     assert ("truthful price" in report.checks) == (declares.truthful_price and name != "no_market")

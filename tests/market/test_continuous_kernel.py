@@ -33,6 +33,7 @@ from market.continuous.rounds import clear_rounds, session
 from market.result import BatchClearing
 from market.rules.continuous_double_auction import ContinuousDoubleAuction
 from market.testing import batch_row, result_row
+from tests.effort import effort
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -72,7 +73,7 @@ def random_rows(
 def test_random_streams(prices: int) -> None:
     rng = keyed_generator(1, "continuous", prices)
     seen: set[tuple[int, int]] = set()
-    for k in range(120):
+    for k in range(effort(120, everyday=40)):
         rows = random_rows(rng, 120, prices, int(rng.choice([3, 12, 100])), int(rng.choice([20, 120])))
         options: list[dict[str, Any]] = [{}, {"p_min_u": 0, "p_max_u": prices - 2}, {"gate_t": 100}]
         found, _ = both(from_rows(rows), **options[k % 3])
@@ -89,7 +90,7 @@ def test_all_or_nothing_among_strangers(prices: int) -> None:
     """Agents that hardly meet themselves, so that whether an order can be filled is read off whole words of levels."""
     rng = keyed_generator(8, "strangers", prices)
     ends = np.zeros(7, np.int64)
-    for k in range(100):
+    for k in range(effort(100, everyday=25)):
         rows = random_rows(rng, 200, prices, int(rng.choice([4, 12])), 200, agents=5000, flagged=(0.2, 0.5)[k % 2])
         for i, row in enumerate(rows):
             kind, agent, order, side, e_wh, price, flags, t = row
@@ -109,7 +110,7 @@ EVENT = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 @given(rows=st.lists(EVENT, max_size=30), gate=st.none() | st.integers(0, 14), top=st.none() | st.integers(1, 4))
 def test_any_stream_and_its_laws(rows: list[tuple[int, ...]], gate: int | None, top: int | None) -> None:
     columns = from_rows(rows)

@@ -20,6 +20,7 @@ from market.orders import Order, Side, admit
 from market.registry import BidRule, MeterRule, make_rule
 from market.testing import batch_row, result_row
 from market.testing_books import placed, random_feeder
+from tests.effort import effort
 from tests.market.every_rule import BIDS, LOTS, METERS, WITH_CLASSES, Variant, bid_rule, crowd, label, one_order_each
 from tests.market.laws import (
     assert_laws_of_a_result,
@@ -102,7 +103,7 @@ def fits(rule: BidRule, orders: list[Order], context: Context) -> bool:
 
 
 @pytest.mark.parametrize("variant", BIDS, ids=label)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(15, everyday=4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_book_obeys_the_laws(variant: Variant, data: st.DataObject) -> None:
     """Also: a second run and another order of the list change nothing, and one slot in columns is that slot."""
@@ -130,7 +131,7 @@ TARIFFS = st.tuples(st.sampled_from([-5, 0, 1, 80_000]), st.sampled_from([0, 1, 
 
 
 @pytest.mark.parametrize("variant", METERS, ids=label)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(25, everyday=5), deadline=None, suppress_health_check=list(HealthCheck))
 @given(nets=NETS, tariff=TARIFFS, factor=st.integers(2, 9))
 def test_any_meters_obey_the_laws(variant: Variant, nets: list[int], tariff: tuple[int, int], factor: int) -> None:
     """Also: money is proportional to energy, where no whole watt-hours or samples are drawn."""

@@ -21,6 +21,7 @@ from market.rounding import (
     round_ratio,
     two_price_lines_u,
 )
+from tests.effort import effort
 
 
 def pool(num: list[int], den: int, total: int | None = None, rank: list[int] | None = None) -> list[int]:
@@ -65,7 +66,7 @@ def test_half_even_is_what_fractions_round_to(num: int, den: int) -> None:
     assert half_even(num, den) == round(Fraction(num, den))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(200, everyday=40), deadline=None)
 @given(
     num=st.lists(st.integers(-5000, 5000) | st.integers(-(10**12), 10**12), min_size=1, max_size=9),
     den=st.integers(1, 60) | st.integers(10**5, 10**9),

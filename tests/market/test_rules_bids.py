@@ -15,6 +15,7 @@ from market import BookBatch, Context, Order, Side, clear, make_rule
 from market.book import Book
 from market.crossing import TIE_BREAKS, cross
 from market.testing import batch_row, result_row
+from tests.effort import effort
 
 F = Fraction
 
@@ -224,7 +225,7 @@ TIES = st.sampled_from(TIE_BREAKS)
 
 
 @given(random_orders(), contexts(), RULES, TIES, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 def test_laws_of_every_result(
     orders: list[Order], context: Context, rule: tuple[str, dict[str, object]], tie: str, zero: bool
 ) -> None:
@@ -242,7 +243,7 @@ def test_laws_of_every_result(
 
 
 @given(random_orders())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=effort(80, everyday=16), deadline=None)
 def test_welfare_is_the_linear_programme_s(orders: list[Order]) -> None:
     found = cross(Book.from_orders(orders))
     if not orders:

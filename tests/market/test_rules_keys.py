@@ -16,6 +16,7 @@ from market.facade import share_meters
 from market.rules._keys import capped_shares, level_shares
 from market.rules.by_slot import share_by_slot
 from market.testing import shared_batch_row, shared_row
+from tests.effort import effort
 
 F = Fraction
 
@@ -209,7 +210,7 @@ def keys(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(keys(), st.lists(st.lists(st.integers(-40, 40), min_size=6, max_size=6), min_size=1, max_size=5), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 def test_bounds_and_batches(parameters: dict[str, Any], nets: list[list[int]], data: st.DataObject) -> None:
     rule = make_rule("sharing_keys", parameters)
     net = np.array(nets, np.int64)

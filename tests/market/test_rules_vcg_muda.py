@@ -18,6 +18,7 @@ from market.rules.by_slot import clear_by_slot
 from market.rules.muda import Muda, half_price
 from market.rules.vcg import WelfareWithout
 from market.testing import batch_row, check_rule, result_row
+from tests.effort import effort, looped
 
 F = Fraction
 
@@ -92,7 +93,7 @@ def test_vcg_on_r2() -> None:
     assert result.diagnostics["deficit_u"] == 3 * CT
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_payments_are_what_one_clearing_per_agent_says(seed: int) -> None:
     """Utility W* - W*(without i), surplus sum W*(without i) - (n - 1) W*; both the same under every tie-break."""
     rng = np.random.default_rng(seed)
@@ -321,6 +322,9 @@ def by_name(*rules: tuple[str, dict[str, object]]) -> Callable[[int, list[str]],
     return lambda *_: [clearing(*rule) for rule in rules]
 
 
+BOOKS = effort(8, everyday=3)
+
+
 def assert_truthful(found: Iterator[tuple[F, object]], least: int) -> None:
     tried = 0
     for gained, where in found:
@@ -330,7 +334,7 @@ def assert_truthful(found: Iterator[tuple[F, object]], least: int) -> None:
 
 
 def test_muda_is_truthful_on_some_books() -> None:
-    assert_truthful(gains(range(8), muda_clearings), 1000)
+    assert_truthful(gains(range(BOOKS), muda_clearings), 125 * BOOKS)
 
 
 @pytest.mark.campaign
@@ -339,10 +343,10 @@ def test_muda_is_truthful_on_hundreds_of_books() -> None:
 
 
 def test_vcg_is_truthful_for_agents_with_several_orders() -> None:
-    assert_truthful(gains(range(8), by_name(("vcg", {}))), 400)
+    assert_truthful(gains(range(BOOKS), by_name(("vcg", {}))), 50 * BOOKS)
     # who stays away saves its part of the deficit; who takes part gains by nothing but the truth
     shared = by_name(("vcg", {"cover": "redistribution"}))
-    assert_truthful(gains(range(8), shared, may_leave=False), 400)
+    assert_truthful(gains(range(BOOKS), shared, may_leave=False), 50 * BOOKS)
     assert any(gained > 0 for gained, _ in gains(range(8), shared))
 
 
@@ -352,7 +356,9 @@ def test_the_same_search_finds_gains_where_there_are_some(rule: tuple[str, dict[
 
 
 @pytest.mark.parametrize(("variant", "n", "share"), [
-    ("vickrey", 5, 0.52), ("lottery", 5, 0.46), pytest.param("vickrey", 20, 0.83, marks=pytest.mark.slow),
+    ("vickrey", 5, 0.52),
+    pytest.param("lottery", 5, 0.46, marks=pytest.mark.slow),
+    pytest.param("vickrey", 20, 0.83, marks=pytest.mark.slow),
     pytest.param("lottery", 20, 0.69, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_muda_reaches_the_published_share_of_the_best_welfare(variant: str, n: int, share: float) -> None:

@@ -25,6 +25,7 @@ from market.settlement import (
     settle_contracts,
     settle_sharing,
 )
+from tests.effort import effort
 
 Int = NDArray[np.int64]
 MODES = ("individual", "netted", "imbalance_single", "imbalance_dual")
@@ -214,7 +215,7 @@ def settle(case: Case, contracts: Contracts, rule: ResidualRule, part: slice = s
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 @given(case=cases(), strong=st.booleans(), data=st.data())
 def test_contracts_settle_as_the_slow_settlement_and_keep_the_laws(
     mode: str, case: Case, strong: bool, data: st.DataObject

@@ -30,6 +30,7 @@ from tests.market.engine.harness import SLOT_S, US, World, config
 
 SIDES = st.sampled_from([1, -1])
 PRICES_U = st.sampled_from([60_000, 80_000, 150_000, 200_000, 250_000, 320_000, 400_000])
+CHARGES = st.tuples(*[st.integers(-5, 1_000_000)] * 3)
 WH = st.sampled_from([0, 1, 7, 500, 1000, 12_345])
 
 
@@ -114,6 +115,15 @@ class Machine(RuleBasedStateMachine):
         if over:
             member, slot = data.draw(st.sampled_from(self.members)), data.draw(st.sampled_from(over))
             self.ask(c.Measure((c.Reading(member, slot, max(net, 0), max(-net, 0)),), "meter"))
+
+    @rule(period=st.sampled_from(["1970-01", "1970-02"]), amounts=st.lists(CHARGES, max_size=4))
+    def charge(self, period: str, amounts: list[tuple[int, int, int]]) -> None:
+        state = self.world.engine.state
+        charges = tuple(zip(self.members, amounts, strict=False))
+        reply = self.ask(c.PostCharges(period, 0, 1, state.seq, charges))
+        if isinstance(reply, c.Done):
+            posted = self.world.engine.state.charged[period].members
+            assert {m: own for m, own in posted.items() if any(own)} == {m: own for m, own in charges if any(own)}
 
     @rule(loss=st.integers(0, 50))
     def losses(self, loss: int) -> None:

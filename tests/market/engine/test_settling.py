@@ -10,6 +10,7 @@ from market.engine.commands import (
     DecideDispute,
     DeclareDefault,
     EndStanding,
+    Erase,
     Leave,
     Measure,
     OpenDispute,
@@ -203,3 +204,14 @@ async def test_who_leaves_is_settled_up_to_its_last_slot(plain):
         await w.to(2)
         await w.do(Measure((Reading(bob, 1, 0, 10),), "m"))
         assert alice not in w.engine.state.slots[1].versions[0].members
+
+
+async def test_a_reading_of_somebody_who_is_erased_before_it_counts_leaves_no_trace():
+    async with market() as w:
+        _, _, carol = await w.join("alice", "bob", "carol")
+        await w.do(Leave(carol))  # before the first slot
+        await w.to(1)
+        await w.do(Measure((Reading(carol, 0, 609, 0),), "meter"))
+        assert w.engine.state.slots[0].readings[carol].import_wh == 609
+        assert await w.do(Erase(carol, "operator")) == "erased"
+        assert not w.engine.state.slots[0].readings and not w.engine.state.slots[0].erased

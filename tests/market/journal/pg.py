@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.effort import room_in_memory
+
 _PORT = 54999  # names the socket; nothing listens on the network
 _names = itertools.count(1)
 
@@ -74,7 +76,7 @@ def cluster() -> Cluster | None:
     binaries = _binaries()
     if binaries is None:
         return None
-    server = Cluster(binaries, Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), _user())
+    server = Cluster(binaries, Path(tempfile.mkdtemp(prefix="pg-", dir=room_in_memory() or "/tmp")), _user())
     if server.user is not None:
         shutil.chown(server.folder, server.user)
     atexit.register(shutil.rmtree, server.folder, ignore_errors=True)

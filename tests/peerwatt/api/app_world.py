@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from core.errors import JournalError
+from core.slots import SlotGrid
 from market.engine.commands import (
     EnterOrders,
     EnvelopeRow,
@@ -30,16 +32,23 @@ from market.engine.config import EngineConfig, MarketConfig
 from market.engine.engine import Engine
 from market.engine.facts import SlotPrices
 from market.journal.memory import MemoryJournal, MemoryVault
+from market.settlement import PeriodTerms
+from market.tariffs import TariffSpec, TermsSpec, resolve_contract
 from peerwatt import wire
 from peerwatt.api.app import create_app
 from peerwatt.api.metrics import Metrics
+from peerwatt.api.openapi import document
+from peerwatt.api.operation import Operation
 from peerwatt.api.paging import Pager
 from peerwatt.api.principal import Authenticator, Guard
 from peerwatt.api.rate_limit import RATES, Rate, RateLimiter
 from peerwatt.api.service import DevicesPort, Service
 from peerwatt.api.stream_hub import StreamHub, StreamLimits
 from peerwatt.api.tokens import TokenEndpoint, TokenIssuer
+from peerwatt.history import HistoryWriter
+from peerwatt.live.history_keeper import HistoryKeeper
 from peerwatt.store.registry import Registry
+from peerwatt.wire.times import SlotNames
 from tests.peerwatt.devices.stand_in import StandIn
 
 US = 1_000_000
@@ -65,6 +74,12 @@ CONFIG = EngineConfig(
     keep_slots=48,
 )
 PRICES = SlotPrices(contracts=((300_000, 80_000, 60_000, 30_000, 0, 0, 20_000),), loss_u=50_000)
+TARIFF = TermsSpec(
+    TariffSpec(300_000), TariffSpec(80_000), full_import_per_kwh=0.06, local_import_per_kwh=0.03,
+    levies_per_kwh=(("levy", 0.02),), fixed_per_day=0.13, demand_per_kw_month=2.05, vat_percent=19,
+)  # fmt: skip
+GRID = SlotGrid(START, SLOT_S, SLOTS)
+BILLING = PeriodTerms(GRID, "Europe/Berlin", (resolve_contract([TARIFF], GRID, "Europe/Berlin"),))
 NETWORK = wire.NetworkOut(
     name="two buses",
     version="5d2f0c7a9b11",
@@ -158,8 +173,12 @@ async def world(
     wrap: Callable[[Engine], Any] = lambda engine: engine,
     devices: DevicesPort | None = None,
     elapsed_s: Callable[[], float] = lambda: 0.0,
+    past: bool = False,
 ) -> AsyncIterator[World]:
-    """A market at 13:00 whose first slots are settled; the others are open."""
+    """A market at 13:00 whose first slots are settled; the others are open.
+
+    With ``past``, slots that the engine lets go are kept in ``folder``.
+    """
     now_us = [START_US - SLOT_S * US]
     clock = HandClock(now_us)
     journal, vault = MemoryJournal(), MemoryVault()
@@ -173,6 +192,11 @@ async def world(
     used = wrap(engine)
     hub = StreamHub(engine.head.seq, _snapshot, limits=StreamLimits(heartbeat_s=0.4, grace_s=0.1))
     engine.subscribe(hub.publish)
+    keeper = None
+    if past:
+        writer = HistoryWriter(folder / "history", SlotNames(START_US, SLOT_S))
+        keeper = HistoryKeeper(writer, journal, vault, clock)
+        engine.before_erase.append(keeper.forget)
     service = Service(
         engine=used,
         journal=journal,
@@ -187,10 +211,14 @@ async def world(
         wall=lambda: int(WALL.timestamp()) * US,
         elapsed_s=elapsed_s,
         network=NETWORK,
+        history=keeper,
+        billing=BILLING,
         stream_valid_s=stream_valid_s,
         devices=StandIn() if devices is None else devices,
     )
-    made = World(create_app(service, hosts=()), service, engine, registry, now_us, keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peerwatt.api.app.document", _described)
+        made = World(create_app(service, hosts=()), service, engine, registry, now_us, keys)
     await _fill(made, history=history)
     try:
         yield made
@@ -199,6 +227,17 @@ async def world(
         await authenticator.close()
         await registry.close()
         await running()
+
+
+_DESCRIBED: dict[tuple[int, str], dict[str, Any]] = {}
+
+
+def _described(operations: tuple[Operation, ...], version: str) -> dict[str, Any]:
+    """The description of the API, made once by a process: most of what an application takes to be made."""
+    key = (id(operations), version)
+    if key not in _DESCRIBED:
+        _DESCRIBED[key] = document(operations, version)
+    return _DESCRIBED[key]
 
 
 _REGISTRY: list[tuple[bytes, dict[str, str]]] = []  # made once by a process: the file, and the keys in it

@@ -34,6 +34,7 @@ DICTIONARIES = {
     "prices": [100_000, 200_000, 250_000],
     "wh": [10, 500],
     "devices": ["bench-1"],
+    "periods": ["2016-06"],
     "controls": ["limit_w", "power_w"],
 }
 BINDINGS = {
@@ -47,6 +48,7 @@ BINDINGS = {
     "path.order_id": "small",
     "path.seq": "small",
     "path.device": "devices",
+    "path.period": "periods",
     "body.control": "controls",
     "query.participant": "participants",
     "query.from": "slots",

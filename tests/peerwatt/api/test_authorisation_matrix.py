@@ -66,6 +66,9 @@ CELLS = {
     "setTerms": "401 401 200 404 404 403 403 403 403 403 200",
     "getStatement": "401 401 200 404 404 403 200 403 403 403 200",
     "listSettlements": "401 401 200 404 404 403 200 403 403 403 200",
+    "listBills": "401 401 200 404 404 403 200 403 403 403 200",
+    "getBill": "401 401 200 404 404 403 200 403 403 403 200",
+    "getPeriodAccounts": "401 401 403 403 403 403 200 403 200 403 200",
     "listSlotSettlements": "401 401 403 403 403 403 200 403 200 403 200",
     "getSlotSettlement": "401 401 403 403 403 403 200 403 200 403 200",
     "openDispute": "401 401 201 404 404 403 404 403 403 403 201",
@@ -180,7 +183,7 @@ async def ask(made: World, operation: Operation, caller: str, ids: dict[str, str
         body = {**body, "participant": MINE}
     values = {
         "market": "spot", "participant": MINE, "order_id": str(made.orders["own"]), "dispute": "1",
-        "publication": "1", "client": "agg", "seq": "3", "device": "bench-1",
+        "publication": "1", "client": "agg", "seq": "3", "device": "bench-1", "period": "2016-06",
         "slot": PAST_SLOT if operation.method == "GET" else OPEN_SLOT, **ids,
     }  # fmt: skip
     async with made.client(WHO.get(caller, caller), **headers) as client:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from peerwatt.api.stream_hub import StreamLimits
 from peerwatt.api.stream_ring import View, parse_position, position_text
+from tests.effort import effort
 from tests.peerwatt.api.stream_clients import Client, Market, Sse, names, numbers, on_virtual_time
 
 VIEWS = (
@@ -100,13 +101,13 @@ async def _live(views: tuple[View, ...], steps: list[tuple[str, Any]], max_event
     assert market.hub.counts.readers == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=effort(40, everyday=8), deadline=None)
 @given(_views, _steps)
 def test_exactly_once_with_room_for_everything(views: tuple[View, ...], steps: list[tuple[str, Any]]) -> None:
     on_virtual_time(_live(views, steps, 65_536))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 @given(_views, _steps, st.integers(1, 4))
 def test_exactly_once_when_the_ring_is_small(
     views: tuple[View, ...], steps: list[tuple[str, Any]], max_events: int

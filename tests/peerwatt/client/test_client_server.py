@@ -115,6 +115,11 @@ async def test_an_account(running: Running) -> None:
         assert statement.participant == ONE and statement.slots > 0
         settled = [line async for line in client.settlements(ONE, limit=2)]
         assert settled[0].slot == slot_name(0) and settled[0].import_wh == 1200
+        (bill,) = [bill async for bill in client.bills(ONE)]
+        assert bill.provisional and bill.total_u == statement.total_u + sum(
+            (bill.lines.fixed, bill.lines.demand, bill.lines.vat)
+        )
+        assert (await client.bill(ONE, bill.period)).versions == [bill]
         terms = await client.terms(ONE)
         changed = await client.set_terms(ONE, TermsIn(ceiling_u=290_000), etag=terms.etag)
         assert changed.value.ceiling_u == 290_000 and changed.etag != terms.etag
@@ -149,6 +154,7 @@ async def test_operators(running: Running) -> None:
         assert (await client.slot("spot", slot_name(10))).state == "void"
         assert (await anext(client.slot_settlements(limit=1))).slot == slot_name(0)
         assert (await client.slot_versions(slot_name(0))).versions[0].version == 1
+        assert sum((await client.period_accounts("2016-06")).accounts_u.values()) == 0
         first = await anext(client.disputes(status="open"))
         decided = await client.decide_dispute(
             first.dispute_id, True, "right", reading=DisputedReadingIn(import_wh=1000, export_wh=0)

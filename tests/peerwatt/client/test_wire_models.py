@@ -27,6 +27,7 @@ from peerwatt.wire import (
     time_text,
     time_us,
 )
+from tests.effort import effort
 
 MODELS: dict[str, Any] = {
     name: model
@@ -135,7 +136,7 @@ def _accepts(model: Any, value: object) -> bool:
     return True
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 @given(NEAR_ORDERS)
 def test_the_schema_of_an_order_is_what_is_accepted(order: dict[str, Any]) -> None:
     assert _accepts(OrderIn, order) == Draft202012Validator(_schema(OrderIn)).is_valid(order)
@@ -205,7 +206,7 @@ def _of(kind: Any) -> st.SearchStrategy[Any]:
     return st.nothing()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=effort(100, everyday=20), deadline=None)
 @given(
     st.fixed_dictionaries(
         {name: _of(what) for name, what in _definition(OrderIn)["properties"].items() if name not in ("flags", "ref")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import queue
 import re
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from market.journal.opening import open_journal
 
 PATIENCE_S = 60.0
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d)Z  (\w+)")
@@ -159,4 +163,22 @@ def test_after_the_scenarios_end_bills_can_still_be_read(tmp_path: Path) -> None
             statement = admin.get("participants/home-1/statement")
             assert statement.status_code == 200 and len(running.gates()) == 4
             assert len(admin.get("settlements").json()["items"]) == 4
+            (bill,) = admin.get("participants/home-1/bills/2016-05").json()["versions"]
+            assert (bill["version"], bill["slots"], bill["provisional"]) == (1, 4, False)
+            month = admin.get("bills/2016-05").json()
+            assert month["members"] == 5 and sum(month["accounts_u"].values()) == 0
         assert running.end(signal.SIGTERM) == 0
+    replayed = journal("replay", str(data))
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+
+    async def posted() -> list[bytes]:
+        records, vault = await open_journal(data, write=False)
+        try:
+            return [r.draft.body async for r in records.read() if r.draft.kind == "chargesposted"]
+        finally:
+            await records.close()
+            await vault.close()
+
+    (charges,) = [json.loads(body) for body in asyncio.run(posted())]
+    assert (charges["period"], charges["version"]) == ("2016-05", 1)
+    assert sum(charges["charges_u"]) == sum(month["lines"][line] for line in ("fixed", "demand", "vat"))
