@@ -23,6 +23,9 @@ WORTH_PER_YEAR = 20.0
 """What a planner has to save, in currency per building that it steers and year, to be worth its computer: the least
 that a small one costs with its electricity (3 W all year and a part of its price)."""
 
+SUPPLY = ("saidi_minutes", "saifi", "caidi_minutes", "maifi", "unserved_kwh")
+"""Figures of reliability that are compared."""
+
 _HOURS_A_YEAR = 8766.0
 
 
@@ -46,7 +49,40 @@ class ControllerStudy:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the figures say, in words."""
-        return (*self._worth(), self._reference())
+        return (*self._worth(), *self._supply(), self._reference())
+
+    def supply(self, name: str) -> dict[str, dict[str, float | None]]:
+        """Reliability of supply under a controller, by arm (`SUPPLY` of ``summary.json``); empty without outages."""
+        of = self.comparisons[name]
+        return {
+            arm: {key: run.summary["reliability"][key] for key in SUPPLY}
+            for arm, run in zip(of.names, of.runs, strict=True)
+            if "reliability" in run.summary
+        }
+
+    def _supply(self) -> list[str]:
+        """How long customers were without supply in outages, and what the difference costs on other days."""
+        plain, *others = self.costs
+        usual = self.supply(plain)
+        found = []
+        for name in others if usual else []:
+            ours = self.supply(name)
+            arm = [arm for arm in usual if arm in ours][-1]  # the last is one with a market, if any is
+            (less_min, less_kwh), (min_, kwh) = (_dark(of[arm]) for of in (ours, usual))
+            if (f"{less_min:.1f}", f"{less_kwh:.1f}") == (f"{min_:.1f}", f"{kwh:.1f}"):
+                found.append(
+                    f"In the outages {name} and {plain} leave customers without supply alike: {min_:.1f} min each, "
+                    f"{kwh:.1f} kWh of load ({arm})."
+                )
+                continue
+            dearer = self.costs[name].alone - self.costs[plain].alone
+            found.append(
+                f"In the outages customers were without supply for {less_min:.1f} min on average under {name} and "
+                f"{min_:.1f} min under {plain}, {less_kwh:.1f} and {kwh:.1f} kWh of load were not supplied ({arm}); "
+                f"with a grid that never fails {name} costs {abs(dearer):.2f} {self.currency} "
+                f"{'more' if dearer >= 0 else 'less'}."
+            )
+        return found
 
     def _worth(self) -> list[str]:
         plain, *others = self.costs
@@ -76,7 +112,7 @@ class ControllerStudy:
         )
 
     def document(self) -> dict[str, Any]:
-        """As JSON: costs, what the arms' bills come to, and the sentences."""
+        """As JSON: costs, what the arms' bills come to, reliability where there are outages, and the sentences."""
         return {
             "currency": self.currency,
             "steered_buildings": self.steered,
@@ -90,6 +126,7 @@ class ControllerStudy:
                         arm: run.summary["money"]["cost_u"] / 1e6
                         for arm, run in zip(self.comparisons[name].names, self.comparisons[name].runs, strict=True)
                     },
+                    **({"reliability": supply} if (supply := self.supply(name)) else {}),
                 }
                 for name, cost in self.costs.items()
             },
@@ -189,7 +226,7 @@ def _steered(system: System) -> int:
 
 
 def study_tables(study: ControllerStudy) -> list[Any]:
-    """The figures for the terminal: by the yardstick, and by the bills of every arm."""
+    """The figures for the terminal: by the yardstick, by the bills of every arm, and what outages did in every arm."""
     from rich.table import Table
 
     costs = Table(title=f"cost of the district at the margin [{study.currency}]")
@@ -209,4 +246,20 @@ def study_tables(study: ControllerStudy) -> list[Any]:
     for name, of in study.comparisons.items():
         total = {arm: run.summary["money"]["cost_u"] / 1e6 for arm, run in zip(of.names, of.runs, strict=True)}
         bills.add_row(name, *(f"{total[arm]:.2f}" if arm in total else "-" for arm in arms))
-    return [costs, bills]
+    supplied = {name: study.supply(name) for name in study.comparisons}
+    if not any(supplied.values()):
+        return [costs, bills]
+    outages = Table(title="time without supply (SAIDI, min) / load not supplied (kWh)")
+    outages.add_column("controller")
+    for arm in arms:
+        outages.add_column(arm, justify="right")
+    for name, by_arm in supplied.items():
+        outages.add_row(
+            name, *("{:.1f} / {:.1f}".format(*_dark(by_arm[arm])) if arm in by_arm else "-" for arm in arms)
+        )
+    return [costs, bills, outages]
+
+
+def _dark(reliability: Mapping[str, float | None]) -> tuple[float, float]:
+    """Minutes without supply of each customer, and load that was not supplied [kWh]."""
+    return float(reliability["saidi_minutes"] or 0.0), float(reliability["unserved_kwh"] or 0.0)

@@ -112,13 +112,13 @@ class SlotCycle:
         """A slot that an outage touches: the market is frozen, the island says what of the plan can be."""
         system = self.system
         self._sessions.append(Session(slot=window.first).on(Event.CLOSE_GATE)[0].on(Event.CLEAR)[0])
-        points = islanding.dispatch(intent, forecast, seen, self.loss_remainder_wh, window)
+        points, kept = islanding.dispatch(intent, forecast, seen, self.loss_remainder_wh, window)
         self.plant.apply(points, window)
         active = takes_part(system, window)
         nothing = np.zeros_like(intent.net_wh)
         book = make_book(system, nothing, np.zeros_like(active), window_prices(system, window), window)
         agreed = np.zeros((window.n, len(system.own.standing)), np.int64)
-        cleared = replace(no_contracts(window.n, system.n_buildings), agreed_wh=agreed, kept=intent.kept)
+        cleared = replace(no_contracts(window.n, system.n_buildings), agreed_wh=agreed, kept=kept)
         return Bids(book, active), cleared
 
     def close(self, window: Window, opened: tuple[Bids, Cleared]) -> Closed | None:
@@ -127,7 +127,8 @@ class SlotCycle:
         Returns None while the slots of a coarser metering interval are still incomplete.
         """
         system = self.system if self.islanding is None else self.islanding.system_of(window)
-        flows = support_grid(system, self.plant.measure(window), window)
+        in_service = None if self.islanding is None else self.islanding.in_service(window)
+        flows = support_grid(system, self.plant.measure(window), window, in_service)
         state, self.loss_remainder_wh = physics(system, flows, self.loss_remainder_wh, window)
         if self.islanding is not None and self.islanding.dark(window):
             state = without_voltage(state)

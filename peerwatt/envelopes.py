@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerwatt.messages import Delivered, Forecast, Observation, Plan, Window, concat_slots
-from peerwatt.results.record import ENVELOPE_COLUMNS
+from peerwatt.plants import PPM
+from peerwatt.results.record import ISLAND_COLUMNS
 
 if TYPE_CHECKING:
     from controllers.envelope import Kept
@@ -191,7 +192,7 @@ def _kept(system: System, seen: Observation, intent: Plan, forecast: Forecast, w
 
 
 def _told(system: System, kept: Kept, limits: Limits, net_wh: Int, pv_wh: Int) -> Int:
-    """Columns `ENVELOPE_COLUMNS` of the limited buildings (S, L, C); excess is left to the meter."""
+    """Columns `RunStatic.limit_columns` of the limited buildings (S, L, C); excess is left to the meter."""
     assert system.envelopes is not None
     rows = np.flatnonzero(system.envelopes.limited)
     total = kept.wishes.curtail_wh
@@ -211,8 +212,40 @@ def _told(system: System, kept: Kept, limits: Limits, net_wh: Int, pv_wh: Int) -
         "heat_pump_wh": kept.held_wh[:, :, 2],
         "unfed_wh": kept.unfed_wh,
     }
+    for name in ISLAND_COLUMNS[1:]:  # no island has a part in any excess
+        columns[name] = np.full_like(total, NONE_WH)
     nothing = np.zeros_like(total)
-    return np.stack([columns.get(name, nothing)[:, rows] for name in ENVELOPE_COLUMNS], axis=2)
+    return np.stack([columns.get(name, nothing)[:, rows] for name in system.static.limit_columns], axis=2)
+
+
+def kept_in_outage(
+    system: System, kept: Int | None, served_ppm: Int, curtailed_wh: Int, forming: int, planned_wh: Int
+) -> Int | None:
+    """How the plan of a slot of an outage was cut to limits, as far as buildings had supply; None without limits.
+
+    Parameters
+    ----------
+    kept
+        Of the plan (1, L, C).
+    served_ppm, curtailed_wh
+        (B,) share of the slot with supply [millionths]; generation that the outage curtailed.
+    forming
+        Building of the battery that holds the island in balance, -1 without one; its excess alone is the island's,
+    planned_wh
+        (B,) but for what its net energy by the plan, while there was supply, was beyond a limit.
+    """
+    if kept is None or system.envelopes is None:
+        return None
+    rows = np.flatnonzero(system.envelopes.limited)
+    out = kept.copy()
+    place = {name: k for k, name in enumerate(system.static.limit_columns)}
+    for name in ("envelope_wh", "own_limit_wh", "battery_wh", "ev_wh", "heat_pump_wh", "unfed_wh"):
+        out[0, :, place[name]] = out[0, :, place[name]] * served_ppm[rows] // PPM
+    out[0, :, place["island_wh"]] = curtailed_wh[rows]
+    for way, sign in (("import", 1), ("export", -1)):
+        beyond = np.maximum(sign * planned_wh[rows] - out[0, :, place[f"{way}_limit_wh"]], 0)
+        out[0, :, place[f"{way}_island_wh"]] = np.where(rows == forming, beyond, NONE_WH)
+    return out
 
 
 def _state_after(system: System, seen: Observation, plan: Plan, window: Window) -> Observation:
@@ -241,13 +274,17 @@ def envelope_columns(system: System, block: Delivered) -> dict[str, Any]:
         return {}
     rows = np.flatnonzero(system.envelopes.limited)
     out = kept.copy()
-    place = {name: k for k, name in enumerate(ENVELOPE_COLUMNS)}
+    place = {name: k for k, name in enumerate(system.static.limit_columns)}
     net_wh, curtailed = block.flows.net_wh[:, rows], block.flows.curtailed_wh[:, rows]
-    for name, limit, sign in (("import_excess_wh", "import_limit_wh", 1), ("export_excess_wh", "export_limit_wh", -1)):
-        most = kept[:, :, place[limit]]
-        out[:, :, place[name]] = np.where(most < 0, 0, np.maximum(sign * net_wh - most, 0))
+    for way, sign in (("import", 1), ("export", -1)):
+        most = kept[:, :, place[f"{way}_limit_wh"]]
+        excess = np.where(most < 0, 0, np.maximum(sign * net_wh - most, 0))
+        out[:, :, place[f"{way}_excess_wh"]] = excess
+        if f"{way}_island_wh" in place:
+            planned = kept[:, :, place[f"{way}_island_wh"]]
+            out[:, :, place[f"{way}_island_wh"]] = np.maximum(excess - planned, 0)
     left = curtailed  # in an outage less may be generated than could be curtailed
-    for name in ("own_limit_wh", "envelope_wh"):
+    for name in ("own_limit_wh", "envelope_wh", *(("island_wh",) if "island_wh" in place else ())):
         out[:, :, place[name]] = np.minimum(kept[:, :, place[name]], left)
         left = left - out[:, :, place[name]]
     return {"envelopes": out}

@@ -20,7 +20,7 @@ from peerwatt.messages import Flows, GridSupport, Window
 from peerwatt.results.record import CURTAILMENT_REASONS
 
 if TYPE_CHECKING:
-    from controllers.inverter import InverterColumns
+    from controllers.inverter import InverterColumns, SteadyState
     from grid.three_phase import ThreePhaseFlow
     from peerwatt.system import System, Wires
 
@@ -93,28 +93,43 @@ class _Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Inverters:
-    """What the inverters answer in a window; with ``held_kw`` active power is given, only reactive power follows."""
+    """What the inverters answer in a window; with ``held_kw`` active power is given, only reactive power follows.
+
+    ``in_service`` is the share of each slot in which an inverter answers; powers are means over the slot.
+    """
 
     setup: InverterSetup
     available_kw: Float  # (S, K)
+    in_service: Float | None  # (S, K), None: always
     held_kw: Float | None = None  # (S, K)
 
     def respond(self, rows: Rows, v_pu: Float) -> tuple[Float, Float]:
         """Active and reactive power (n, K) at voltages (n, K, P), load-signed; a battery's active power counts as 0."""
+        state, share = self.state(rows, v_pu)
+        p, q = (state.p_kw, state.q_kvar) if share is None else (state.p_kw * share, state.q_kvar * share)
+        if self.held_kw is not None:
+            return self.held_kw[rows], q
+        return np.where(self.setup.pv >= 0, p, 0.0), q
+
+    def state(self, rows: Rows, v_pu: Float) -> tuple[SteadyState, Float | None]:
+        """What they do while they are in service, and for which share of the slot."""
         from controllers.inverter import steady_state
 
-        setup = self.setup
         v = v_pu[:, :, 0] if v_pu.shape[2] == 1 else v_pu
-        state = steady_state(setup.columns, v, FREQUENCY_HZ, self.available_kw[rows])
-        if self.held_kw is not None:
-            return self.held_kw[rows], state.q_kvar
-        return np.where(setup.pv >= 0, state.p_kw, 0.0), state.q_kvar
+        available = self.available_kw[rows]
+        if self.in_service is None:
+            return steady_state(self.setup.columns, v, FREQUENCY_HZ, available), None
+        share = self.in_service[rows]
+        on = share > 0.0
+        meanwhile = np.divide(available, share, out=np.zeros_like(available), where=on)
+        return steady_state(self.setup.columns, v, FREQUENCY_HZ, meanwhile, in_service=on), share
 
 
-def support_grid(system: System, flows: Flows, window: Window) -> Flows:
+def support_grid(system: System, flows: Flows, window: Window, in_service: Float | None = None) -> Flows:
     """What flows once every inverter answers its voltage; the flows as they are where no inverter has functions.
 
-    Slots that do not converge keep their last answer and are marked in ``Flows.support``.
+    ``in_service`` (S, K) is the share of each slot in which an inverter has supply and follows its functions; None:
+    all of it. Slots that do not converge keep their last answer and are marked in ``Flows.support``.
 
     Raises
     ------
@@ -129,13 +144,13 @@ def support_grid(system: System, flows: Flows, window: Window) -> Flows:
     p_kw, q_kvar = powers_at_buses(system, wires, flows, window)
     grid = _Grid(wires, setup, window.first, p_kw, q_kvar, start)
     sensitivity = sensitivities(setup, wires, phases=p_kw.ndim == 3)
-    inverters = _Inverters(setup, available)
+    inverters = _Inverters(setup, available, in_service)
     answer = solve_support(grid.seen, inverters.respond, sensitivity, start, np.zeros_like(start))
-    curtailed_wh = _curtailed_wh(system, setup, flows, answer, available)
+    curtailed_wh = _curtailed_wh(system, inverters, flows, answer)
     total_wh = curtailed_wh.sum(axis=2)
     cut = np.flatnonzero(total_wh.any(axis=1))
     if len(cut):
-        answer = _in_whole_wh(system, grid, sensitivity, answer, available, flows, total_wh, cut)
+        answer = _in_whole_wh(system, grid, sensitivity, answer, inverters, flows, total_wh, cut)
     curtailed_wh[:, :, EXPORT_LIMIT] = flows.curtailed_wh
     support = GridSupport(
         q_kvar=answer.q_kvar,
@@ -259,15 +274,15 @@ def _battery_wh(system: System, flows: Flows) -> Float:
     return net * np.divide(power, here, out=np.zeros_like(power), where=here > 0)
 
 
-def _curtailed_wh(system: System, setup: InverterSetup, flows: Flows, answer: Answer, available: Float) -> Int:
+def _curtailed_wh(system: System, inverters: _Inverters, flows: Flows, answer: Answer) -> Int:
     """Whole Wh curtailed by inverters, by building and reason (S, B, reasons), rounded up."""
-    from controllers.inverter import Binding, steady_state
+    from controllers.inverter import Binding
 
+    setup, available = inverters.setup, inverters.available_kw
     lost_wh = np.where(setup.pv >= 0, available + answer.p_kw, 0.0) * (1000.0 * system.grid.hours)
     if not (lost_wh > NOISE_WH).any():
         return np.zeros((len(available), system.n_buildings, len(CURTAILMENT_REASONS)), np.int64)
-    v = answer.v_pu[:, :, 0] if answer.v_pu.shape[2] == 1 else answer.v_pu
-    binding = steady_state(setup.columns, v, FREQUENCY_HZ, available).binding
+    binding = inverters.state(np.arange(len(available), dtype=np.intp), answer.v_pu)[0].binding
     exact = np.zeros((2, len(available), system.n_buildings))
     for k, building in enumerate(setup.building.tolist()):
         high = binding[:, k] == Binding.VOLT_WATT
@@ -282,11 +297,11 @@ def _curtailed_wh(system: System, setup: InverterSetup, flows: Flows, answer: An
 
 
 def _in_whole_wh(
-    system: System, grid: _Grid, sensitivity: Sensitivity, answer: Answer, available: Float, flows: Flows,
+    system: System, grid: _Grid, sensitivity: Sensitivity, answer: Answer, inverters: _Inverters, flows: Flows,
     total_wh: Int, cut: Rows,
 ) -> Answer:  # fmt: skip
     """The answer with generation in whole Wh: reactive power once more in the slots ``cut`` where PV was curtailed."""
-    setup = grid.setup
+    setup, available = grid.setup, inverters.available_kw
     held = answer.p_kw.copy()
     left_kw = (flows.pv_wh - total_wh) / (1000.0 * system.grid.hours)
     for building in np.unique(setup.building[setup.pv >= 0]).tolist():
@@ -306,10 +321,10 @@ def _in_whole_wh(
                 whole = -available[:, k] * left_kw[:, building] / np.maximum(rest + covered, 1e-9)
             held[:, k] = np.where(total_wh[:, building] > 0, whole, answer.p_kw[:, k])
     carried = np.where(setup.pv >= 0, -held, available)
-    inverters = _Inverters(setup, np.maximum(carried, 0.0), held)
+    with_less = replace(inverters, available_kw=np.maximum(carried, 0.0), held_kw=held)
     again = solve_support(
         lambda rows, p, q: grid.seen(cut[rows], p, q),
-        lambda rows, v: inverters.respond(cut[rows], v),
+        lambda rows, v: with_less.respond(cut[rows], v),
         sensitivity,
         held[cut],
         answer.q_kvar[cut],

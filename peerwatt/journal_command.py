@@ -39,8 +39,10 @@ def add_journal(commands: Any, add_command: Callable[..., argparse.ArgumentParse
         kinds, "explain", "Who ordered what of a device and why, which bytes went out, what came back.", _explain
     )
     told.add_argument("journal", type=Path, metavar="DIR", help="journal folder of a guardian")
-    told.add_argument("--device", required=True, metavar="ID", help="the device's id")
-    told.add_argument("--at", required=True, metavar="TIME", help="2026-11-23T08:05, UTC unless it says otherwise")
+    told.add_argument("--device", metavar="ID", help="the device's id; needed with --at")
+    when = told.add_mutually_exclusive_group(required=True)
+    when.add_argument("--at", metavar="TIME", help="2026-11-23T08:05, UTC unless it says otherwise")
+    when.add_argument("--order", metavar="ID", help="an order as the journal names it: the newest one of that name")
     told.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long from then (default: 60)")
 
     replay = add_command(
@@ -50,7 +52,7 @@ def add_journal(commands: Any, add_command: Callable[..., argparse.ArgumentParse
     replay.add_argument("--until", type=int, metavar="SEQ", help="stop after this record")
 
     export = add_command(kinds, "export", "Write the journal as text, one record a line.", _export)
-    export.add_argument("data", metavar="DATA", help=_DATA)
+    export.add_argument("data", metavar="DATA", help=f"{_DATA}, or journal folder of a guardian")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write (JSON lines)")
     export.add_argument("--person", metavar="ID", help="only what is about this person, in clear text")
 
@@ -79,9 +81,7 @@ def _say(text: str) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from controllers.guardian.journal import is_journal
-
-    if "://" not in args.data and is_journal(Path(args.data)):
+    if _is_guardian_s(args.data):
         return _verify_guardian(args)
     from peerwatt.live.journal_tools import verify_all
 
@@ -90,6 +90,12 @@ def _verify(args: argparse.Namespace) -> int:
     if sums is not None:
         _say(str(sums))
     return 0 if report.ok and sums is not None and not sums.wrong else FOUND_SOMETHING
+
+
+def _is_guardian_s(data: str) -> bool:
+    from controllers.guardian.journal import is_journal
+
+    return "://" not in data and is_journal(Path(data))
 
 
 def _verify_guardian(args: argparse.Namespace) -> int:
@@ -108,10 +114,15 @@ def _verify_guardian(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from controllers.guardian.journal import explain
+    from controllers.guardian.journal import explain, explain_order
     from core import JournalError
     from peerwatt.journal_telling import told
 
+    if args.order is not None:
+        _say(told(explain_order(args.journal, args.order)))
+        return 0
+    if args.device is None:
+        raise JournalError("--at needs a device", remedy="name it with --device ID")
     try:
         at = datetime.fromisoformat(args.at)
     except ValueError:
@@ -143,6 +154,8 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    if _is_guardian_s(args.data):
+        return _export_guardian(args)
     from peerwatt.live.journal_tools import export_all, export_person
 
     if args.person is not None:
@@ -151,6 +164,17 @@ def _export(args: argparse.Namespace) -> int:
         return 0
     head = _run(export_all(args.data, args.out))
     _say(f"{head.seq} records, head {head.seq}:{head.digest.hex()}: {args.out}")
+    return 0
+
+
+def _export_guardian(args: argparse.Namespace) -> int:
+    from controllers.guardian.journal import export
+    from core import JournalError
+
+    if args.person is not None:
+        raise JournalError("a guardian's journal is about devices, not persons", remedy="leave --person out")
+    written, head, gaps = export(Path(args.data), args.out)
+    _say("\n".join([f"{written} lines up to record {head}: {args.out}", *(f"not in it: {gap}" for gap in gaps)]))
     return 0
 
 

@@ -1,16 +1,64 @@
-"""Shared by all tests: an event loop on virtual time, no colour or width surprises in captured terminal output, and no
-rule that one test module registers for another to find."""
+"""Shared by all tests: an event loop on virtual time, no colour or width surprises in captured terminal output, no
+rule that one test module registers for another to find, and no time spent on what proves nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import selectors
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
+import certifi
 import pytest
+from hypothesis import settings
+
+from tests.effort import make_everyday, room_in_memory
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the slow tests are left out, there are fewer examples, and nobody waits for the disk."""
+    everyday = "not slow" in config.option.markexpr
+    make_everyday(everyday)
+    if everyday:
+        settings.register_profile("everyday", settings(), max_examples=20)
+        settings.load_profile("everyday")
+        # A wrong handle is still an error. That data outlive a loss of power is proven by tests/crash, outside of this
+        # process; `make test-all` waits for the disk everywhere.
+        os.fsync = os.fdatasync = _only_look_at_the_handle
+        if in_memory := room_in_memory():
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", in_memory)  # of the folders of tests
+
+
+def _only_look_at_the_handle(handle: int) -> None:
+    os.fstat(handle)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What importing leaves stays until the end: the collector of garbage need not go through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
+        gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _trust_in_few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """HTTP clients read one authority of the public ones, not all of them 25 ms long each: nobody is asked outside."""
+    end = "-----END CERTIFICATE-----\n"
+    first = certifi.contents().partition(end)[0] + end
+    file = tmp_path_factory.mktemp("trust") / "one.pem"
+    file.write_text(first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(file))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

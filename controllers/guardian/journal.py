@@ -1,14 +1,13 @@
 """The guardian's journal: what it intends is on the disk before a frame leaves, and what came back follows.
 
-One writer, one chain of digests, one sync for all that wait together. Once an append failed (full disk, broken disk)
-nothing more is taken until the journal is opened again: a guardian that cannot write down what it does stops doing it,
-and the devices' own timers take over.
+One writer, one chain of digests over all parts, one sync for all that wait together. Once an append failed (full disk,
+broken disk) nothing more is taken until the journal is opened again: a guardian that cannot write down what it does
+stops doing it, and the devices' own timers take over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,20 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from controllers.guardian.journal_lines import (
-    HEAD_FILE,
-    LOCK_FILE,
-    Entry,
-    Head,
-    day_of,
-    encode,
-    head_bytes,
-    is_journal,
-    read_head,
-    segment_name,
-    segments,
-)
-from controllers.guardian.journal_reading import VERIFY, Explanation, Report, Torn, check, explain, read, verify
+from controllers.guardian.journal_explaining import Explanation, explain, explain_order
+from controllers.guardian.journal_files import Files, Opened, open_files
+from controllers.guardian.journal_lines import PART, SUMMARY, Entry, Head, day_of, encode, is_journal
+from controllers.guardian.journal_parts import PRUNED, SEALED, Carried, OpenPart
+from controllers.guardian.journal_reading import Report, export, read, verify
 from core.errors import JournalError
 
 __all__ = [
@@ -41,6 +31,8 @@ __all__ = [
     "Head",
     "Report",
     "explain",
+    "explain_order",
+    "export",
     "is_journal",
     "read",
     "verify",
@@ -61,33 +53,42 @@ KINDS: Mapping[str, str] = {
     "alarm": "device or none, alarm, why",
     "stop": "event (pressed, done, cleared), who, why",
     "step": "of a commissioning: device, step, event, why",
+    PART: "a part's first record: the part before it, what stands, what was pruned, the latest time so far",
+    SEALED: "a part was compressed: part, last, head, records, thinned, bytes, sha256 of its file, index of its index",
+    PRUNED: "before parts are removed: parts, rule, by, and all that was pruned so far",
 }
 """Kinds of records and the keys of their bodies. Others may be written; `explain` tells all of them."""
 
 _REOPEN = "mend the cause, then start the guardian again: the journal is read from the disk and checked"
 _SEGMENT_BYTES = 16 * 1024 * 1024
-_NEWEST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A line on its way to the disk."""
+    """A line on its way to the disk; ``begins`` the part that it is the first of. Nobody waits for a part's own."""
 
     line: bytes
     head: Head
-    at: datetime
-    durable: asyncio.Future[None]
+    begins: OpenPart | None
+    durable: asyncio.Future[None] | None
 
 
 class GuardianJournal:
     """A journal open for writing; made by `open`."""
 
-    def __init__(self, files: _Files, utc_now: Callable[[], datetime], executor: ThreadPoolExecutor) -> None:
-        self._files = files
+    def __init__(
+        self, opened: Opened, segment_bytes: int, utc_now: Callable[[], datetime], executor: ThreadPoolExecutor
+    ) -> None:
+        self._files: Files = opened.files
         self._utc_now = utc_now
         self._executor = executor
-        self._head = files.head  # of what was handed over
-        self._synced = files.head
+        self._limit = segment_bytes
+        self._head = opened.report.head  # of what was handed over
+        self._synced = opened.report.head
+        self._part = opened.part
+        self._begins: OpenPart | None = None
+        self._open_part = 0 if opened.part is None else opened.part.first_seq
+        self._carried = opened.report.carried
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._failure: str | None = None
@@ -111,9 +112,9 @@ class GuardianJournal:
         utc_now
             The wall clock, aware.
         segment_bytes
-            A file that has grown beyond this is followed by a new one, as it is by a new day.
+            A part that has grown beyond this is followed by a new one, as it is by a new day.
         whole
-            Verify everything; False: the newest two files only, for a quick restart.
+            Verify everything; False: the newest two parts only, for a quick restart.
 
         Raises
         ------
@@ -123,16 +124,15 @@ class GuardianJournal:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         loop = asyncio.get_running_loop()
         try:
-            files, report = await loop.run_in_executor(executor, _open, Path(folder), segment_bytes, whole)
+            opened = await loop.run_in_executor(executor, open_files, Path(folder), whole)
         except BaseException:
             executor.shutdown(wait=False)
             raise
-        journal = cls(files, utc_now, executor)
+        journal = cls(opened, segment_bytes, utc_now, executor)
         try:
-            if report.torn is not None:
-                torn = report.torn
+            if (torn := opened.report.torn) is not None:
                 await journal.append("repaired", {"file": torn.segment.path.name, "bytes": torn.left})
-            await journal.append("opened", {"process": os.getpid(), "records": report.records})
+            await journal.append("opened", {"process": os.getpid(), "records": opened.report.records})
         except BaseException:
             await journal._end()
             raise
@@ -142,6 +142,21 @@ class GuardianJournal:
     def head(self) -> Head:
         """The last record on the disk. Note it elsewhere from time to time."""
         return self._synced
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._files.folder
+
+    @property
+    def carried(self) -> Carried:
+        """What stands, after all records handed over. Not to be changed."""
+        return self._carried
+
+    @property
+    def open_part(self) -> int:
+        """First record of the newest part on the disk; 0 if there is none. All parts before it are whole and sealed."""
+        return self._open_part
 
     @property
     def failure(self) -> str | None:
@@ -173,23 +188,49 @@ class GuardianJournal:
             raise JournalError("is closed", journal=self._files.folder)
         if self._failure is not None:
             raise self._refusal()
+        if kind in {PART, SUMMARY}:
+            raise JournalError(f"writes records of kind {kind} by itself", journal=self._files.folder)
         loop = asyncio.get_running_loop()
         at = self._utc_now()
-        line, head = encode(self._head, kind, body, at=at, mono_s=loop.time(), synced=self._synced.seq)
-        self._head = head
-        waiting = _Waiting(line, head, at, loop.create_future())
-        self._waiting.append(waiting)
+        self._begin_part(at)
+        durable = loop.create_future()
+        self._add(kind, body, at, durable)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._commit)  # not at once: what is appended in the same turn goes along
-        return head.seq, waiting.durable
+        return self._head.seq, durable
+
+    def _begin_part(self, at: datetime) -> None:
+        """Begin a part if the last one is full or of another day; its first record says what went before."""
+        before, day = self._part, day_of(at)
+        if before is not None and before.n_bytes < self._limit and day <= before.day:
+            return
+        self._part = self._begins = OpenPart(self._head.seq + 1, day)
+        if before is not None:
+            self._add(PART, {"before": before.before(self._head), **self._carried.body()}, at, None)
+
+    def _add(self, kind: str, body: Mapping[str, Any], at: datetime, durable: asyncio.Future[None] | None) -> None:
+        """Another link of the chain; nothing has changed if it cannot be."""
+        mono_s, synced = asyncio.get_running_loop().time(), self._synced.seq
+        line, head = encode(self._head, kind, body, at=at, mono_s=mono_s, synced=synced)
+        try:
+            self._carried.feed(Entry(head.seq, at, mono_s, synced, kind, dict(body), head.digest))
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(f"a record of kind {kind} cannot be written: {error!r}", seq=head.seq) from error
+        self._head = head
+        if self._part is not None:
+            self._part.add(line)
+        self._waiting.append(_Waiting(line, head, self._begins, durable))
+        self._begins = None
 
     def _commit(self) -> None:
-        """Hand what waits to the thread. No task: a task could be cancelled between two links of the chain."""
+        """Hand what waits for one part to the thread. No task: a task could be cancelled between two links."""
         loop = asyncio.get_running_loop()
-        group, self._waiting = self._waiting, []
+        waiting = self._waiting
+        n = next((i for i, one in enumerate(waiting) if i and one.begins is not None), len(waiting))
+        group, self._waiting = waiting[:n], waiting[n:]
         data = b"".join([one.line for one in group])
-        job = self._executor.submit(self._files.write, data, group[-1].head, group[0].at)
+        job = self._executor.submit(self._files.write, data, group[-1].head, group[0].begins)
         job.add_done_callback(lambda done: loop.call_soon_threadsafe(self._committed, group, done.exception()))
 
     def _committed(self, group: list[_Waiting], error: BaseException | None) -> None:
@@ -199,8 +240,10 @@ class GuardianJournal:
             group, self._waiting = [*group, *self._waiting], []
         else:
             self._synced = group[-1].head
+            if group[0].begins is not None:
+                self._open_part = group[0].begins.first_seq
         for one in group:
-            if one.durable.done():  # whoever waited was cancelled
+            if one.durable is None or one.durable.done():  # whoever waited was cancelled
                 continue
             if error is None:
                 one.durable.set_result(None)
@@ -238,160 +281,3 @@ class GuardianJournal:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-# --- in the worker's thread -------------------------------------------------------------------------------------------
-
-
-def _unwritable(folder: Path, error: OSError) -> JournalError:
-    return JournalError(
-        f"cannot be written: {error.strerror or error}",
-        journal=folder,
-        remedy="free space on the disk, or name a folder that may be written",
-    )
-
-
-def _open(folder: Path, segment_bytes: int, whole: bool) -> tuple[_Files, Report]:
-    try:
-        _make(folder)
-        lock = _lock(folder)
-        try:
-            return _checked(folder, lock, segment_bytes, whole)
-        except BaseException:
-            os.close(lock)
-            raise
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _make(folder: Path) -> None:
-    if not folder.is_dir():
-        _make(folder.absolute().parent)
-        folder.mkdir(mode=0o750, exist_ok=True)
-        _sync_folder(folder.absolute().parent)
-
-
-def _lock(folder: Path) -> int:
-    """The writer's lock: it ends with the process, however that ends."""
-    handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(handle, 32).decode(errors="replace").strip()
-        os.close(handle)
-        raise JournalError(
-            f"another writer has it open{f' (process {holder})' if holder else ''}",
-            journal=folder,
-            remedy="stop that one first: a journal has one writer",
-        ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
-
-
-def _checked(folder: Path, lock: int, segment_bytes: int, whole: bool) -> tuple[_Files, Report]:
-    if not segments(folder) and _is_unwritten(folder / HEAD_FILE):
-        return _Files(folder, lock, Head(), segment_bytes), Report(folder, 0, Head())
-    for segment in segments(folder)[-_NEWEST:]:
-        _settle(segment.path)
-    report = check(folder, read_head(folder), newest=None if whole else _NEWEST)
-    if report.fault is not None:
-        raise JournalError(
-            f"does not verify: record {report.fault.seq} {report.fault.reason}",
-            journal=report.fault.file,
-            seq=report.fault.seq,
-            remedy=VERIFY,
-        )
-    if report.torn is not None:
-        _cut(report.torn)
-    if (files := segments(folder)) and not files[-1].path.stat().st_size:
-        files[-1].path.unlink()  # begun, and nothing of it reached the disk
-    return _Files(folder, lock, report.head, segment_bytes), report
-
-
-def _is_unwritten(file: Path) -> bool:
-    """Whether nothing was ever put into a file: a journal that lost power while it was begun."""
-    return not file.exists() or file.stat().st_size == 0
-
-
-def _settle(file: Path) -> None:
-    """Read a file from the disk, not from memory: after a failed sync the two may differ."""
-    handle = os.open(file, os.O_RDWR)
-    try:
-        os.fsync(handle)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
-
-
-def _cut(torn: Torn) -> None:
-    with torn.segment.path.open("r+b") as stream:
-        stream.truncate(torn.place)
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class _Files:
-    """The open files of a journal, used by one thread at a time. Every method raises OSError."""
-
-    def __init__(self, folder: Path, lock: int, head: Head, segment_bytes: int) -> None:
-        self.folder = folder
-        self.head = head
-        self._limit = segment_bytes
-        self._lock = lock
-        self._handle = -1
-        self._size = 0
-        self._day = ""
-        self._head_handle = os.open(folder / HEAD_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            os.pwrite(self._head_handle, head_bytes(head), 0)
-            os.fsync(self._head_handle)
-            _sync_folder(folder)
-            if files := segments(folder):
-                self._take(files[-1].path, files[-1].day, os.O_WRONLY | os.O_APPEND)
-        except BaseException:
-            os.close(self._head_handle)
-            raise
-
-    def write(self, data: bytes, head: Head, at: datetime) -> None:
-        """Append lines that end with ``head`` and sync them; ``at`` is the time of the first of them."""
-        day = day_of(at)
-        if self._handle < 0 or self._size >= self._limit or day > self._day:
-            self._begin(self.head.seq + 1, day)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._handle, rest) :]
-        os.fdatasync(self._handle)
-        self._size += len(data)
-        self.head = head
-        # Not synced: it may lag behind the records after a loss of power, and never runs ahead of them.
-        os.pwrite(self._head_handle, head_bytes(head), 0)
-
-    def _begin(self, first_seq: int, day: str) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-        os.fsync(self._head_handle)
-        self._take(self.folder / segment_name(first_seq, day), day, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
-        _sync_folder(self.folder)
-
-    def _take(self, path: Path, day: str, flags: int) -> None:
-        self._handle = os.open(path, flags | os.O_CLOEXEC, 0o640)
-        self._size = os.fstat(self._handle).st_size
-        self._day = day
-
-    def close(self) -> None:
-        """Sync and close all, the lock last."""
-        try:
-            os.fsync(self._head_handle)
-        finally:
-            for handle in (self._head_handle, self._handle, self._lock):
-                if handle >= 0:
-                    os.close(handle)

@@ -1,18 +1,23 @@
-"""The guardian's journal on the disk: one record a line, chained by digests, in files that begin a day or fill up.
+"""The guardian's journal on the disk: one record a line, chained by digests, in parts that begin a day or fill up.
 
 A line is the canonical JSON of a record, with its digest put in at the end; the digest covers every byte of the line
-before it, and the digest of the line before. Files are named by their first record and its day.
+before it, and the digest of the line before. Parts are files named by their first record and its day; those that are
+not written to any more are compressed.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from core.errors import JournalError
 from core.hashing import canonical_json, chain_digest
@@ -20,8 +25,15 @@ from core.hashing import canonical_json, chain_digest
 HEAD_FILE = "head"
 """Name of the file that says up to which record everything is on the disk; what makes a folder a guardian's journal."""
 LOCK_FILE = "lock"
+PART = "part"
+"""Kind of a part's first record: which part went before, and what stands."""
+SUMMARY = "summary"
+"""Kind of the line that stands for routine records taken out of a sealed part; its digest is the last one's of them."""
+PACKED = ".xz"
+INDEX = ".index.json"
+DRAFT = ".tmp"
 
-_NAME = re.compile(r"^(?P<seq>\d{12})-(?P<day>\d{8})\.jsonl$")
+_NAME = re.compile(r"^(?P<seq>\d{12})-(?P<day>\d{8})\.jsonl(?:\.xz)?$")
 _DIGEST_OPEN = b',"~":"'
 _DIGEST_CLOSE = b'"}\n'
 _HEX = 64
@@ -82,6 +94,11 @@ class Entry:
         """The device it is about, or empty."""
         return str(self.body.get("device", ""))
 
+    @property
+    def head(self) -> Head:
+        """The head after it: of a summary, after the last record that it stands for."""
+        return Head(int(self.body["last"]) if self.kind == SUMMARY else self.seq, self.digest)
+
 
 def encode(
     previous: Head, kind: str, body: Mapping[str, Any], *, at: datetime, mono_s: float, synced: int
@@ -107,7 +124,24 @@ def encode(
     except (TypeError, ValueError) as error:
         raise JournalError(f"a record of kind {kind} cannot be written: {error}", seq=seq) from error
     digest = chain_digest(previous.digest, content)
-    return content + _DIGEST_OPEN + digest.hex().encode() + _DIGEST_CLOSE, Head(seq, digest)
+    return _closed(content, digest), Head(seq, digest)
+
+
+def summary(first: Entry, last: Entry, body: Mapping[str, Any]) -> bytes:
+    """The line that stands for the records from ``first`` to ``last``; its digest is the last one's."""
+    record = {
+        "at": first.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "body": {**body, "last": last.head.seq},
+        "kind": SUMMARY,
+        "mono_s": first.mono_s,
+        "seq": first.seq,
+        "synced": first.synced,
+    }
+    return _closed(canonical_json(record)[:-1], last.digest)
+
+
+def _closed(content: bytes, digest: bytes) -> bytes:
+    return content + _DIGEST_OPEN + digest.hex().encode() + _DIGEST_CLOSE
 
 
 def decode(line: bytes) -> Entry | None:
@@ -129,16 +163,25 @@ def decode(line: bytes) -> Entry | None:
     except (ValueError, KeyError, TypeError):
         return None
     sound = isinstance(entry.seq, int) and isinstance(entry.synced, int) and isinstance(entry.body, dict)
+    if sound and entry.kind == SUMMARY:
+        last = entry.body.get("last")
+        sound = isinstance(last, int) and last >= entry.seq
     return entry if sound and digest == digest.lower() and entry.at.tzinfo is not None else None
 
 
-def link(previous: Head, line: bytes) -> Entry | str:
-    """The record of a line that follows ``previous``, or why it does not."""
+def link(previous: Head, line: bytes, *, packed: bool = False) -> Entry | str:
+    """The record of a line that follows ``previous``, or why it does not.
+
+    Only in a ``packed`` part may a line be a summary: what that says is held by the digest of the part alone, and its
+    own digest by the record that follows.
+    """
     entry = decode(line)
     if entry is None:
         return "is not a record" if line.endswith(b"\n") else "is cut off"
     if entry.seq != previous.seq + 1:
         return f"is missing: record {entry.seq} stands in its place"
+    if entry.kind == SUMMARY:
+        return entry if packed else "is a summary, in a part that was not sealed"
     if chain_digest(previous.digest, line[:-_TAIL]) != entry.digest:
         return "was changed: its digest is another"
     return entry
@@ -149,11 +192,31 @@ def link(previous: Head, line: bytes) -> Entry | str:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file of a journal."""
+    """One part of a journal; ``path`` is its file as it was found, plain or packed."""
 
     path: Path
     first_seq: int
     day: str
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it was compressed."""
+        return self.path.suffix == PACKED
+
+    @property
+    def plain(self) -> Path:
+        """Its file before it is compressed."""
+        return self.path.with_suffix("") if self.is_packed else self.path
+
+    @property
+    def packed(self) -> Path:
+        """Its file when it is compressed."""
+        return self.plain.with_name(self.plain.name + PACKED)
+
+    @property
+    def index(self) -> Path:
+        """The file that says what is in it, once it is compressed."""
+        return self.plain.with_suffix(INDEX)
 
     def problem(self, first: Entry) -> str:
         """Why the file's name contradicts its first record; empty if it does not."""
@@ -173,27 +236,56 @@ def segment_name(first_seq: int, day: str) -> str:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """The files of a journal, oldest first; JournalError if the folder cannot be read."""
+    """The parts of a journal, oldest first; JournalError if the folder cannot be read.
+
+    Of one that stands there plain and packed, because the writer died between the two, the plain file is taken.
+    """
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted((path.name for path in folder.iterdir()), reverse=True)
     except OSError as error:
         raise JournalError(
             f"cannot be read: {error.strerror or error}", journal=folder, remedy="name the folder of a journal"
         ) from error
-    found = [(name, match) for name in names if (match := _NAME.match(name))]
-    return [Segment(folder / name, int(match["seq"]), match["day"]) for name, match in found]
+    # Names backwards: of two files of one part the plain one comes last, and stays.
+    found = {match["seq"] + match["day"]: (name, match) for name in names if (match := _NAME.match(name))}
+    return [Segment(folder / name, int(match["seq"]), match["day"]) for name, match in reversed(found.values())]
+
+
+class UnreadableError(JournalError):
+    """A part that cannot be read: it is gone, or what was compressed is damaged."""
 
 
 def lines(segment: Segment) -> Iterator[tuple[int, bytes]]:
-    """Each line of a file with the place at which it begins; the last may be cut off."""
+    """Each line of a part with the place at which it begins; the last may be cut off. Raises `UnreadableError`."""
     place = 0
     try:
-        with segment.path.open("rb") as stream:
+        with _stream(segment) as stream:
             for line in stream:
                 yield place, line
                 place += len(line)
+    except FileNotFoundError as error:
+        raise UnreadableError("is gone: somebody removed its file", journal=segment.path) from error
     except OSError as error:
         raise JournalError(f"cannot be read: {error.strerror or error}", journal=segment.path) from error
+
+
+def _stream(segment: Segment) -> BinaryIO:
+    if not segment.is_packed:
+        try:
+            return segment.path.open("rb")
+        except FileNotFoundError:
+            if not segment.packed.exists():
+                raise  # else it was packed meanwhile
+    try:
+        state = segment.packed.stat()
+        return io.BytesIO(_unpacked(segment.packed, state.st_mtime_ns, state.st_ino))
+    except (lzma.LZMAError, EOFError) as error:
+        raise UnreadableError(f"cannot be unpacked, it was changed: {error}", journal=segment.packed) from error
+
+
+@lru_cache(maxsize=1)  # who looks for something reads the same part twice or three times
+def _unpacked(file: Path, _changed_ns: int, _inode: int) -> bytes:
+    return lzma.decompress(file.read_bytes())
 
 
 def is_journal(folder: Path) -> bool:
@@ -215,6 +307,16 @@ def read_head(folder: Path) -> Head | str:
     except OSError as error:
         return f"the file {HEAD_FILE!r} cannot be read: {error.strerror or error}"
     match = _HEAD.match(text)
-    if match is None:
+    head = None if match is None else Head(int(match[1]), bytes.fromhex(match[2].decode()))
+    if head is None or (head.seq == 0 and head != Head()):
         return f"the file {HEAD_FILE!r} was changed"
-    return Head(int(match[1]), bytes.fromhex(match[2].decode()))
+    return head
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; OSError if that fails."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,16 +1,21 @@
-"""Reading a guardian's journal: is it whole, what happened to a device, and who wanted it and why."""
+"""Reading a guardian's journal: is it whole over all its parts, and what is in it."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from controllers.guardian.journal_lines import (
+    PART,
+    SUMMARY,
     Entry,
     Head,
     Segment,
+    UnreadableError,
     decode,
     is_journal,
     lines,
@@ -18,10 +23,13 @@ from controllers.guardian.journal_lines import (
     read_head,
     segments,
 )
+from controllers.guardian.journal_parts import Carried, Gap, Index, kept, stated
 from core.errors import JournalError
+from core.hashing import file_sha256
 
 VERIFY = "run `peerwatt journal verify` and keep the folder as evidence; begin a new journal in another folder"
 """Remedy where a journal does not verify."""
+_TRIES = 3  # of a journal whose parts are packed or pruned while it is verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +60,32 @@ class Torn:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found."""
+    """What `verify` found.
+
+    Parameters
+    ----------
+    folder, head
+        The journal's, and the head after its last sound record.
+    records
+        Number of that record.
+    fault, torn
+        What is wrong, and what is merely unfinished.
+    carried
+        What the last sound record leaves behind, pruned records with it.
+    summarised
+        Routine records that are only counted.
+    unheld
+        Heads noted elsewhere that cannot be compared any more: their records were pruned or summarised.
+    """
 
     folder: Path
     records: int
     head: Head
     fault: Fault | None = None
     torn: Torn | None = None
+    carried: Carried = field(default_factory=Carried)
+    summarised: int = 0
+    unheld: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -68,8 +95,17 @@ class Report:
     def __str__(self) -> str:
         if self.fault is not None:
             return f"{self.folder}: DAMAGED: {self.fault}; {self.records} records before it verify"
-        text = f"{self.folder}: {self.records} records verify, head {self.head}"
-        return text if self.torn is None else f"{text}\nnot counted: {self.torn}"
+        found = [f"{self.folder}: {self.records} records verify, head {self.head}"]
+        found += [f"of them, {gap}" for gap in self.carried.gaps]
+        if self.summarised:
+            found.append(f"of them, {self.summarised} routine records in sealed parts are only counted")
+        if self.unheld:
+            found.append(
+                f"noted heads that are not kept: {', '.join(map(str, self.unheld))}; the chain goes on from them"
+            )
+        if self.torn is not None:
+            found.append(f"not counted: {self.torn}")
+        return "\n".join(found)
 
 
 def verify(folder: Path | str, *, noted: Sequence[Head] = ()) -> Report:
@@ -90,56 +126,128 @@ def verify(folder: Path | str, *, noted: Sequence[Head] = ()) -> Report:
     folder = Path(folder)
     if not is_journal(folder):
         raise JournalError("holds no journal of a guardian", journal=folder, remedy="name the folder of a journal")
-    promised = read_head(folder)  # before the records: it never runs ahead of them
-    return check(folder, promised, noted=noted)
+    for _ in range(_TRIES):
+        parts = [one.path for one in segments(folder)]
+        promised = read_head(folder)  # before the records: it never runs ahead of them
+        report = check(folder, promised, noted=noted)
+        if report.ok or parts == [one.path for one in segments(folder)]:
+            break
+    return report
 
 
 def check(folder: Path, promised: Head | str, *, noted: Sequence[Head] = (), newest: int | None = None) -> Report:
-    """See `verify`; ``promised`` is what `read_head` said. With ``newest``, only so many files, the last ones."""
+    """See `verify`; ``promised`` is what `read_head` said. With ``newest``, only so many parts, the last ones.
+
+    A journal whose parts do not yet begin with what stands is read from its beginning all the same.
+    """
     files = segments(folder)
     if isinstance(promised, str):
         return Report(folder, 0, Head(), Fault(0, promised, folder))
-    walk = _Walk([promised, *noted])
-    if newest is not None and len(files) > newest:
-        walk.head = _last_head(files[-newest - 1])
+    gaps = stated(files)
+    files = kept(files, gaps)
+    walk = _Walk([promised, *noted], gaps)
+    if newest is not None and len(files) > newest and (before := before_of(files[-newest])) is not None:
+        walk.head = before
         files = files[-newest:]
     for number, segment in enumerate(files):
-        if (found := walk.through(segment, last=number == len(files) - 1)) is not None:
-            if isinstance(found, Torn):
-                return walk.report(folder, files, torn=found)
+        try:
+            found = walk.through(segment, last=number == len(files) - 1)
+        except UnreadableError as error:
+            found = Fault(walk.head.seq + 1, error.message, segment.path)
+        except FileNotFoundError:
+            found = Fault(walk.head.seq + 1, "is missing: its file was removed meanwhile", segment.path)
+        if isinstance(found, Torn):
+            return walk.report(folder, files, torn=found)
+        if found is not None:
             return Report(folder, walk.head.seq, walk.head, found)
     return walk.report(folder, files)
 
 
-class _Walk:
-    """One pass over the files, in order."""
+def before_of(segment: Segment) -> Head | None:
+    """The head before a part, as its first record says; None if that does not say it."""
+    first = next((decode(line) for _, line in islice(lines(segment), 1)), None)
+    if first is None or first.kind != PART:
+        return None
+    try:
+        before = first.body["before"]
+        return Head(int(before["last"]), bytes.fromhex(before["head"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
-    def __init__(self, known: Sequence[Head]) -> None:
+
+class _Walk:
+    """One pass over the parts, in order."""
+
+    def __init__(self, known: Sequence[Head], gaps: Sequence[Gap]) -> None:
         self.head = Head()
+        self.carried = Carried()
+        self._gaps = gaps
+        self._crossed: list[Gap] = []
         self._known: dict[int, set[bytes]] = {}
         for one in known:
             self._known.setdefault(one.seq, set()).add(one.digest)
         self._acknowledged = known[0].seq
+        self._summarised = 0
+        self._unheld: list[int] = []
+        self._sum: str | None = None  # of the part before, where all of it was read
+        self._digests: list[tuple[Segment, Path, str]] = []
 
     def through(self, segment: Segment, *, last: bool) -> Fault | Torn | None:
+        self._cross(segment)
         if not self.head.seq and segment.first_seq != 1:
             return Fault(1, f"is missing: the oldest file begins with record {segment.first_seq}", segment.path)
-        first = True
+        if segment.is_packed:
+            files = [one for one in (segment.packed, segment.index) if one.exists()]
+            self._digests += [(segment, one, file_sha256(one)) for one in files]
+        first, whole, running = True, True, hashlib.sha256()
         for number, (place, line) in enumerate(lines(segment), start=1):
-            found = link(self.head, line)
-            if isinstance(found, Entry) and first and (reason := segment.problem(found)):
+            found = link(self.head, line, packed=segment.is_packed)
+            if isinstance(found, Entry) and (reason := self._misplaced(segment, found, first=first)):
                 found = reason
             if isinstance(found, str):
                 fault = Fault(self.head.seq + 1, found, segment.path, number)
                 return (self._torn(segment, place) if last else None) or fault
             first = False
-            self.head = Head(found.seq, found.digest)
+            running.update(line)
+            whole = whole and found.kind != SUMMARY
+            self.head = self._counted(found)
             self._acknowledged = max(self._acknowledged, found.synced)
-            if (expected := self._known.get(found.seq)) and expected != {found.digest}:
-                return Fault(found.seq, "was written anew: a digest noted for it is another", segment.path, number)
+            if (expected := self._known.get(self.head.seq)) and expected != {found.digest}:
+                return Fault(self.head.seq, "was written anew: a digest noted for it is another", segment.path, number)
         if first and not last:
             return Fault(self.head.seq + 1, "is missing: the file is empty", segment.path)
+        self._sum = running.hexdigest() if whole else None
         return None
+
+    def _cross(self, segment: Segment) -> None:
+        """Go on behind records that were pruned, if those before this part are said to be."""
+        for gap in self._gaps:
+            if gap.first == self.head.seq + 1 and gap.last == segment.first_seq - 1:
+                self._crossed.append(gap)
+                self._unheld += [seq for seq in self._known if gap.first <= seq < gap.last]
+                self.head, self._sum = gap.head, None
+
+    def _misplaced(self, segment: Segment, entry: Entry, *, first: bool) -> str:
+        """Why a record cannot stand where it does; empty if it can. What it says is taken into account."""
+        if first and (reason := segment.problem(entry)):
+            return reason
+        try:
+            if entry.kind == PART:
+                before = entry.body["before"]
+                known = (before["last"], before["head"], before["sha256"] if self._sum else None)
+                if not first or known != (self.head.seq, self.head.digest.hex(), self._sum):
+                    return "does not follow what stands before it: it says that another part does"
+            self.carried.feed(entry)
+        except (ValueError, KeyError, TypeError) as error:
+            return f"cannot be true: {error!r}"
+        return ""
+
+    def _counted(self, entry: Entry) -> Head:
+        head = entry.head
+        if entry.kind == SUMMARY:
+            self._summarised += head.seq - entry.seq + 1
+            self._unheld += [seq for seq in self._known if entry.seq <= seq < head.seq]
+        return head
 
     def _torn(self, segment: Segment, place: int) -> Torn | None:
         """The rest of the last file, if nobody can have been told that it is on the disk."""
@@ -150,25 +258,42 @@ class _Walk:
         return Torn(segment, place, segment.path.stat().st_size - place)
 
     def report(self, folder: Path, files: Sequence[Segment], torn: Torn | None = None) -> Report:
+        fault = self._behind(files[-1].path if files else folder) or self._unstated(folder) or self._unsealed()
+        sound = None if fault else torn
+        unheld = tuple(sorted(self._unheld))
+        return Report(folder, self.head.seq, self.head, fault, sound, self.carried, self._summarised, unheld)
+
+    def _behind(self, place: Path) -> Fault | None:
         ahead = max(self._known)
-        place = files[-1].path if files else folder
-        fault = None
-        if ahead > self.head.seq:
-            reason = f"is missing: the journal ends before it, and record {ahead} was on the disk"
-            fault = Fault(self.head.seq + 1, reason, place)
-        return Report(folder, self.head.seq, self.head, fault, None if fault else torn)
+        if ahead <= self.head.seq:
+            return None
+        reason = f"is missing: the journal ends before it, and record {ahead} was on the disk"
+        return Fault(self.head.seq + 1, reason, place)
+
+    def _unstated(self, folder: Path) -> Fault | None:
+        """A gap that nothing in the verified chain speaks of."""
+        for gap in self._crossed:
+            if not any(_covers(stated_, gap) for stated_ in self.carried.gaps):
+                return Fault(gap.first, f"is missing: nothing says that records up to {gap.last} were pruned", folder)
+        return None
+
+    def _unsealed(self) -> Fault | None:
+        """A packed file that is not the one whose digest was written into the chain."""
+        for segment, file, digest in self._digests:
+            if digest not in self.carried.seals.get(segment.first_seq, ()):
+                return Fault(segment.first_seq, "begins a part whose file was changed after it was sealed", file)
+        return None
 
 
-def _last_head(segment: Segment) -> Head:
-    entry = None
-    for _, line in lines(segment):
-        entry = decode(line)
-    if entry is None:
-        raise JournalError("ends with what is no record", journal=segment.path, remedy=VERIFY)
-    return Head(entry.seq, entry.digest)
+def _covers(stated_: Gap, gap: Gap) -> bool:
+    inside = stated_.first <= gap.first and gap.last <= stated_.last
+    return inside and (gap.last < stated_.last or gap.digest == stated_.digest)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
+
+_AT = len(b'{"at":"')
+_STAMP = len("2026-11-23T08:05:00.000000")
 
 
 def read(
@@ -194,79 +319,87 @@ def read(
         At a line that is no record, unless it is the last one, still being written.
     """
     files = segments(Path(folder))
+    files = kept(files, stated(files))
     for number, segment in enumerate(files):
-        for _, line in lines(segment):
-            entry = decode(line)
-            if entry is None:
-                if number == len(files) - 1 and not line.endswith(b"\n"):
-                    return
-                raise JournalError("holds a line that is no record", journal=segment.path, remedy=VERIFY)
-            if (since is not None and entry.at < since) or (until is not None and entry.at >= until):
-                continue
+        index = Index.load(segment.index) if segment.is_packed else None
+        if index is not None and (
+            (since is not None and index.until < since) or (until is not None and index.since >= until)
+        ):
+            continue
+        for entry in within(segment, since, until, last=number == len(files) - 1):
             if device is None or entry.device in {"", device}:
                 yield entry
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What happened to a device in a minute; its text says who, why, what bytes, what came back, what happened."""
+def export(folder: Path | str, out: Path) -> tuple[int, int, tuple[Gap, ...]]:
+    """Write all parts as they were before they were packed into one file; it may be in use, and is not verified here.
 
-    device: str
-    since: datetime
-    until: datetime
-    entries: tuple[Entry, ...]
-    standing: tuple[Entry, ...]  # the last lease of each control and the last mode before the minute
+    Returns
+    -------
+    tuple[int, int, tuple[Gap, ...]]
+        Lines written, the last record, and what was pruned: the lines behind a gap go on from the digest it ended with.
 
-    def __str__(self) -> str:
-        head = f"{self.device}, {self.since:%Y-%m-%d %H:%M:%S} to {self.until:%H:%M:%S} UTC"
-        before = [f"  {_told(entry)}" for entry in self.standing]
-        inside = [f"  {_told(entry)}" for entry in self.entries]
-        return "\n".join(
-            [head, "before:", *(before or ["  nothing is recorded"]), "then:", *(inside or ["  nothing is recorded"])]
-        )
-
-
-def explain(folder: Path | str, device: str, minute: datetime, *, length_s: float = 60.0) -> Explanation:
-    """Who wanted what of a device and why, which bytes went out, what came back and what happened.
-
-    Parameters
-    ----------
-    folder
-        The journal's.
-    device
-        Its id.
-    minute
-        Begin, aware; ``length_s`` [s] from there are told.
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read, or the file is there or cannot be written.
     """
-    until = minute + timedelta(seconds=length_s)
-    standing: dict[str, Entry] = {}
-    inside: list[Entry] = []
-    for entry in read(folder, None, until, device):
-        if entry.at >= minute:
-            inside.append(entry)
-        elif entry.kind in {"lease", "mode", "stop"}:
-            standing[f"{entry.kind} {entry.body.get('control', '')}"] = entry
-    order = tuple(sorted(standing.values(), key=lambda entry: entry.seq))
-    return Explanation(device, minute, until, tuple(inside), order)
+    if not is_journal(Path(folder)):
+        raise JournalError("holds no journal of a guardian", journal=folder, remedy="name the folder of a journal")
+    files = segments(Path(folder))
+    gaps = stated(files)
+    written, head = 0, 0
+    try:
+        with out.open("xb") as stream:
+            for segment in kept(files, gaps):
+                for _, line in lines(segment):
+                    if (entry := decode(line)) is None:
+                        break  # the end, still being written; `verify` tells whether it is more than that
+                    stream.write(line)
+                    written, head = written + 1, entry.head.seq
+    except OSError as error:
+        raise JournalError(f"cannot be written: {error.strerror or error}", journal=out) from error
+    return written, head, gaps
 
 
-def _told(entry: Entry) -> str:
-    """One line of an explanation: the facts that everybody asks for first, then whatever else the record holds."""
-    body = dict(entry.body)
-    body.pop("device", None)
-    words = [f"{entry.at:%H:%M:%S.%f}"[:-3], f"#{entry.seq}", f"{entry.kind:<9}"]
-    what = [str(body.pop(key)) for key in ("event", "purpose", "control", "value") if body.get(key) is not None]
-    words += what
-    if (owner := body.pop("owner", None)) is not None:
-        level = body.pop("level", None)
-        words.append(f"for {owner}" + (f" ({level})" if level else ""))
-    if why := body.pop("why", None):
-        words.append(f"because {why}")
-    words += [f"{key}={_short(value)}" for key, value in body.items() if value not in (None, "", [], {})]
-    return " ".join(words)
+def within(
+    segment: Segment,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    last: bool,
+    earlier: Sequence[bytes] = (),
+) -> Iterator[Entry]:
+    """The records of one part in a time; see `read`. Lines of other times are told by their first bytes.
+
+    Those before ``since`` come too where one of the byte strings ``earlier`` is in them.
+    """
+    low, high = _stamp(since), _stamp(until)
+    for _, line in lines(segment):
+        if (stamp := stamp_of(line)) and b',"kind":"summary",' not in line:
+            if high is not None and stamp >= high:
+                continue
+            if low is not None and stamp < low and not any(words in line for words in earlier):
+                continue
+        entry = decode(line)
+        if entry is None:
+            if last and not line.endswith(b"\n"):
+                return
+            raise JournalError("holds a line that is no record", journal=segment.path, remedy=VERIFY)
+        wanted = since is None or ends(entry) >= since or any(words in line for words in earlier)
+        if wanted and (until is None or entry.at < until):
+            yield entry
 
 
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + " ".join(f"{one:04x}" if isinstance(one, int) else str(one) for one in value) + "]"
-    return str(value)
+def stamp_of(line: bytes) -> bytes:
+    """When a line was written, as text that can be compared; empty if it is no whole line."""
+    return line[_AT : _AT + _STAMP] if line.startswith(b'{"at":"') and line.endswith(b"\n") else b""
+
+
+def _stamp(at: datetime | None) -> bytes | None:
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").encode()[:_STAMP]
+
+
+def ends(entry: Entry) -> datetime:
+    """When a record was written, or the last one that a summary stands for."""
+    return datetime.fromisoformat(entry.body["until"]) if entry.kind == SUMMARY else entry.at

@@ -16,6 +16,7 @@ from datetime import datetime
 from controllers.guardian.guardian import Guardian
 from controllers.guardian.ipc import Sockets
 from controllers.guardian.journal import GuardianJournal
+from controllers.guardian.journal_keeping import Keeper
 from controllers.guardian.settings import DeviceSettings, SiteSettings
 from core import DeviceError, JournalError, ServiceError
 from hardware.address import Address, parse_address
@@ -53,7 +54,7 @@ async def run_guardian(
         If it cannot start: somebody else holds the socket, the journal or a line, or a folder cannot be used.
     """
     async with AsyncExitStack() as stack:
-        journal = await GuardianJournal.open(site.journal, utc_now)
+        journal = await GuardianJournal.open(site.journal, utc_now, whole=False)  # its keeper verifies the older parts
         stack.push_async_callback(_close, journal)
         lines = _lines(site.devices)
         guardian = _made(site, lines, journal, utc_now)
@@ -64,6 +65,9 @@ async def run_guardian(
         await asyncio.gather(*(line.open() for line in unique))
         for name, proxy in _proxies(site.devices, lines):
             await _offer(stack, guardian, name, proxy, say)
+        keeper = Keeper(journal, site.journal_keeping, f"guardian of {site.name}", utc_now, guardian)
+        stack.push_async_callback(keeper.stop)
+        keeper.start()
         _listen_to_signals(guardian)
         say(f"READY {site.socket} {site.stop_socket}")
         cycles = asyncio.create_task(guardian.run())

@@ -246,6 +246,28 @@ class ConnectionSettings(_Settings):
     source_w: NotNegative = 0.0
 
 
+class KeepingSettings(_Settings):
+    """How much of the journal is kept, and when to say that its disk runs low.
+
+    Parameters
+    ----------
+    days
+        A part is removed when it is older than so many days and was followed by so many in which something was written
+        (a wall clock that jumps ahead removes nothing); None keeps everything.
+    megabytes
+        Most that all parts may take up (10^6 bytes); the oldest go first. None for no limit.
+    summarise_after_days
+        Routine confirmations in parts older than this are counted instead of kept; None keeps them.
+    alarm_free_mb
+        Less than this free on the journal's disk (10^6 bytes) is an alarm.
+    """
+
+    days: Annotated[int, Field(ge=2)] | None = 365
+    megabytes: Annotated[int, Field(ge=50)] | None = None
+    summarise_after_days: Annotated[int, Field(ge=1)] | None = None
+    alarm_free_mb: Annotated[int, Field(ge=0)] = 2_000
+
+
 class SiteSettings(_Settings):
     """A site: everything its guardian needs to know.
 
@@ -257,6 +279,8 @@ class SiteSettings(_Settings):
         Folder of ``guardian.sock`` and ``stop.sock``; made with mode 0700, for this user alone.
     journal, records, state
         Folders of the guardian's journal, of commissioning records, and of what survives a restart (lockouts, counts).
+    journal_keeping
+        How much of the journal is kept.
     cycle_s
         Length of a cycle [s].
     client_silent_s
@@ -274,6 +298,7 @@ class SiteSettings(_Settings):
     journal: Path = Path("journal")
     records: Path = Path("records")
     state: Path = Path("state")
+    journal_keeping: KeepingSettings = KeepingSettings()
     cycle_s: Annotated[float, Field(ge=0.05, le=60.0)] = 1.0
     client_silent_s: Positive = 3.0
     max_lease_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0

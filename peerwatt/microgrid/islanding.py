@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from core import GridError
 from grid.assets.battery import step_batteries
-from grid.assets.quantise import quantise_wh, sum_by_building
+from grid.assets.quantise import quantise_wh
 from market.registry import make_rule
-from peerwatt.messages import Forecast, Observation, Plan, Prices, SetPoints, Window
-from peerwatt.microgrid.outcome import Course, SlotOutcome, SlotPowers
+from peerwatt.envelopes import kept_in_outage
+from peerwatt.grid_support import support_grid, with_inverters
+from peerwatt.messages import Flows, Forecast, Observation, Plan, Prices, SetPoints, Window
+from peerwatt.microgrid.outcome import Course, SlotOutcome
 from peerwatt.microgrid.reliability import Reliability
 from peerwatt.microgrid.story import Story
-from peerwatt.plants import reactive_kvar
+from peerwatt.microgrid.wishes import Share, SlotWishes
+from peerwatt.plants import PPM
 from peerwatt.wires import bus_power
 
 if TYPE_CHECKING:
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
-PPM = 1_000_000
-ROUNDS = 40
-"""So often the lattice is asked whether the forming battery can balance the island before that is an error."""
+PATIENCE = 10
+"""After so many rounds twice as much is shed, or held back, than is missing."""
+ROUNDS, EASED_FOR = 80, 40
+"""So often the lattice is asked whether the forming battery can balance the island before that is an error; and so
+often of these whether it can within its building's limits too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,6 @@ class IslandSetup:
     island_price_u: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What of its wishes each building gets, in millionths (B,), and of the generation that is let in."""
-
-    ppm: Int
-    generated_ppm: int
-
-
 class Islanding:
     """Outages of one run: carried from slot to slot."""
 
@@ -68,6 +65,7 @@ class Islanding:
         self._setup = setup
         self._course = course
         self._now: tuple[Window, SlotOutcome] | None = None
+        self._supplied = np.ones(system.n_buildings)  # share of the slot ``_now``
         self.reliability = Reliability.of(system.n_buildings)
         self.story = Story()
 
@@ -113,8 +111,10 @@ class Islanding:
 
     def dispatch(
         self, intent: Plan, forecast: Forecast, seen: Observation, remainder_wh: Float, window: Window
-    ) -> SetPoints:
+    ) -> tuple[SetPoints, Int | None]:
         """Let the slot happen to the district, and say what the plant does in it: what is supplied, nothing else.
+
+        With it, how limits at connection points fared (`peerwatt.envelopes.kept_in_outage`); None without any.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Islanding:
         window
             One slot.
         """
-        wishes = _Wishes(self._system, self._setup.forming, intent, forecast, window)
+        wishes = SlotWishes(self._system, self._setup.forming, intent, forecast, seen, window)
         length_s = float(self._system.grid.length_s)
         state = seen.battery
         soc = 0.0
@@ -137,17 +137,18 @@ class Islanding:
         for seconds, dark in outcome.dark_steps:
             self.reliability.pass_time(dark, seconds)
         self.story.add(outcome)
-        share = _Share(np.rint(outcome.supplied * PPM).astype(np.int64), round(outcome.generated * PPM))
+        share = Share(np.rint(outcome.supplied * PPM).astype(np.int64), round(outcome.generated * PPM))
         if self._whole_island(outcome):
             points, share = self._balanced(wishes, share, seen, remainder_wh, window)
         else:
-            points = wishes.granted(share)
-            if self._setup.forming >= 0:
-                hours = self._system.grid.hours
-                planned_wh = float(intent.battery_wh[0, self._setup.forming]) * outcome.connected
-                points.battery_wh[0, self._setup.forming] = round(planned_wh + outcome.forming_kw * 1000.0 * hours)
+            points = self._partly(wishes, share, intent, outcome)
+        self._supplied = share.ppm / PPM
         self.reliability.unserved_wh += wishes.unserved(share)
-        return points
+        curtailed_wh = wishes.island_curtailed_wh(points)
+        self.reliability.curtailed_wh += curtailed_wh
+        planned_wh = wishes.planned_net_wh(share)
+        kept = kept_in_outage(self._system, intent.kept, share.ppm, curtailed_wh, wishes.home, planned_wh)
+        return points, kept
 
     def system_of(self, window: Window) -> System:
         """The system as it holds in ``window``: in an outage the market is frozen, an island has its own wires."""
@@ -161,6 +162,19 @@ class Islanding:
         if wires is not None and self._setup.alone is not None and self._whole_island(self._now[1]):
             wires = replace(wires, network=self._setup.alone)
         return replace(system, market=market, wires=wires)
+
+    def in_service(self, window: Window) -> Float | None:
+        """Share of ``window`` in which each inverter follows its functions (1, K); None: all of it.
+
+        What has no supply does nothing, and the forming battery holds the voltage instead of answering it.
+        """
+        setup = self._system.inverters
+        if setup is None or self._now is None or self._now[0] != window:
+            return None
+        share = self._supplied[setup.building]
+        if self._setup.forming >= 0:
+            share[setup.battery == self._setup.forming] = self._now[1].connected
+        return share[None, :]
 
     def prices_of(self, prices: Prices, window: Window) -> Prices:
         """The prices of ``window``: in a repriced island one for everybody, bought or sold."""
@@ -199,9 +213,28 @@ class Islanding:
     def _whole_island(self, outcome: SlotOutcome) -> bool:
         return self._setup.forming >= 0 and outcome.connected == 0.0 and bool(outcome.supplied.any())
 
+    def _partly(self, wishes: SlotWishes, share: Share, intent: Plan, outcome: SlotOutcome) -> SetPoints:
+        """Set-points of a slot that is an island in part, or not at all: the forming battery does both parts' energy.
+
+        For its building's limits the others give way as in an island, no further than the energy that it moves in the
+        island's part.
+        """
+        points, k = wishes.granted(share), self._setup.forming
+        if k < 0:
+            return points
+        island_wh = outcome.forming_kw * 1000.0 * self._system.grid.hours
+        points.battery_wh[0, k] = told_wh = round(float(intent.battery_wh[0, k]) * outcome.connected + island_wh)
+        eased = wishes.easier(share, points, 1.0 - outcome.connected)
+        less_wh = min(eased.eased_wh, max(-int(island_wh), 0))
+        fewer_wh = min(eased.held_wh, max(int(island_wh), 0))
+        if less_wh or fewer_wh:
+            points = wishes.granted(replace(share, eased_wh=less_wh, held_wh=fewer_wh))
+            points.battery_wh[0, k] = told_wh + less_wh - fewer_wh
+        return points
+
     def _balanced(
-        self, wishes: _Wishes, share: _Share, seen: Observation, remainder_wh: Float, window: Window
-    ) -> tuple[SetPoints, _Share]:
+        self, wishes: SlotWishes, share: Share, seen: Observation, remainder_wh: Float, window: Window
+    ) -> tuple[SetPoints, Share]:
         """Set-points with which nothing crosses the switch: the forming battery gives what others and losses take.
 
         Where its integer law allows less than that, the last watt-hours are shed (highest number of priority first) or
@@ -214,130 +247,40 @@ class Islanding:
         """
         system, k = self._system, self._setup.forming
         guess_wh = 0
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
             points = wishes.granted(share)
-            others_wh = int(wishes.net_wh(points).sum())
             points.battery_wh[0, k] = guess_wh  # what it gives has no say in the losses but for the last bit
-            need_wh = -others_wh - self._loss_wh(wishes.net_wh(points), points, wishes, remainder_wh, window)
+            self._supplied = share.ppm / PPM
+            flows = support_grid(self.system_of(window), wishes.flows(points), window, self.in_service(window))
+            need_wh = guess_wh - int(flows.net_wh.sum()) - self._loss_wh(flows, remainder_wh, window)
             points.battery_wh[0, k] = need_wh
             able_wh = int(step_batteries(system.storage.columns, seen.battery, points.battery_wh)[0].net_wh[0, k])
-            if able_wh == need_wh == guess_wh:
-                return points, share
-            guess_wh = need_wh
             if able_wh != need_wh:
-                share = wishes.less(share, self._setup.priority, able_wh - need_wh)
+                gap_wh = able_wh - need_wh
+                if gap_wh < 0:  # what inverters curtail anyway is no help
+                    gap_wh -= int((flows.curtailed_wh - points.curtail_wh).sum())
+                # who is shed takes the own generation along, so that less than asked for may come of it
+                share = wishes.less(share, self._setup.priority, gap_wh * 2 ** (turn // PATIENCE), points)
+            elif need_wh == guess_wh:
+                eased = wishes.easier(share, points) if turn < EASED_FOR else share
+                if (eased.eased_wh, eased.held_wh) == (share.eased_wh, share.held_wh):
+                    return points, share
+                share = eased
+            guess_wh = need_wh
         raise GridError(
             f"the forming battery cannot balance the island: {need_wh} Wh asked for, {able_wh} Wh possible",
             slot=window.first,
             remedy="give it more power or energy, or a higher microgrid.floor_soc",
         )
 
-    def _loss_wh(self, net_wh: Int, points: SetPoints, wishes: _Wishes, remainder_wh: Float, window: Window) -> int:
+    def _loss_wh(self, flows: Flows, remainder_wh: Float, window: Window) -> int:
         """Losses of the island's wires, as the physics will round them."""
         wires, alone = self._system.wires, self._setup.alone
         if wires is None or alone is None:
             return 0
         hours = self._system.grid.hours
-        p_kw = bus_power(wires, net_wh) / (1000.0 * hours)
-        q_kvar = bus_power(wires, wishes.q_kvar(points))
+        p_kw = bus_power(wires, flows.net_wh) / (1000.0 * hours)
+        q_kvar = with_inverters(self._system, flows, bus_power(wires, flows.q_kvar))
         flow = alone.power_flow(p_kw, q_kvar, engine=wires.engine, threads=wires.threads, first_slot=window.first)
         loss_wh, _ = quantise_wh(flow.losses_kw[:, None] * hours, remainder_wh)
         return int(loss_wh[0, 0])
-
-
-class _Wishes:
-    """What all buildings would do in the slot if they were supplied [Wh], and what of it is granted."""
-
-    def __init__(self, system: System, forming: int, intent: Plan, forecast: Forecast, window: Window) -> None:
-        self._n = system.n_buildings
-        self._q_kvar = reactive_kvar(
-            system.demand, system.profiles.window(window.first, window.n), system.n_buildings, system.grid.hours
-        )
-        self._tan_phi = system.heating.tan_phi
-        self._cars = system.chargers.columns.building
-        self._stores = system.storage.columns.building
-        self._rooms = system.heating.columns.building
-        self._hours = system.grid.hours
-        self._intent = intent
-        self._loads = (forecast.load_wh, forecast.heat_pump_wh)  # rounded down each, as the plant does
-        self._load = forecast.load_wh + forecast.heat_pump_wh
-        self._pv = forecast.pv_wh - intent.curtail_wh
-        self._home = intent.battery_wh.copy()
-        if forming >= 0:
-            self._home[0, forming] = 0
-        self._available = forecast.pv_wh
-
-    def powers(self, soc: float) -> SlotPowers:
-        """Mean powers of the slot [kW]."""
-        home = sum_by_building(np.maximum(self._home, 0), self._stores, self._n)
-        given = sum_by_building(np.maximum(-self._home, 0), self._stores, self._n)
-        drawn = self._consumed() + home
-        per_kw = 1.0 / (1000.0 * self._hours)
-        return SlotPowers(drawn[0] * per_kw, (self._pv + given)[0] * per_kw, soc)
-
-    def granted(self, share: _Share) -> SetPoints:
-        """Set-points of what is supplied, without the forming battery's."""
-        ppm = share.ppm
-        battery = np.sign(self._home) * (np.abs(self._home) * ppm[self._stores] // PPM)
-        battery = np.where(battery < 0, -(-battery * share.generated_ppm // PPM), battery)
-        made = self._pv * ppm // PPM * share.generated_ppm // PPM
-        return SetPoints(
-            ev_wh=self._intent.ev_wh * ppm[self._cars] // PPM,
-            battery_wh=battery,
-            heat_wh=self._intent.heat_wh * ppm[self._rooms] // PPM,
-            curtail_wh=self._available - made,
-            served_ppm=ppm[None, :].copy(),
-        )
-
-    def net_wh(self, points: SetPoints) -> Int:
-        """Net energy of every building (1, B) under ``points``, without the forming battery's."""
-        assert points.served_ppm is not None
-        cars = sum_by_building(points.ev_wh, self._cars, self._n)
-        stores = sum_by_building(points.battery_wh, self._stores, self._n)
-        rooms = sum_by_building(points.heat_wh, self._rooms, self._n)
-        made = self._available - points.curtail_wh
-        net: Int = self._served(points.served_ppm) + cars + rooms + stores - made
-        return net
-
-    def q_kvar(self, points: SetPoints) -> Float:
-        """Reactive power of every building (1, B) under ``points`` [kvar], as the plant will have it."""
-        assert points.served_ppm is not None
-        q = self._q_kvar * (points.served_ppm / PPM)
-        q[:, self._rooms] += points.heat_wh * (self._tan_phi / 1000.0 / self._hours)
-        return q
-
-    def _consumed(self) -> Int:
-        """Load, rooms and cars of every building (1, B)."""
-        cars = sum_by_building(self._intent.ev_wh, self._cars, self._n)
-        rooms = sum_by_building(self._intent.heat_wh, self._rooms, self._n)
-        total: Int = self._load + rooms + cars
-        return total
-
-    def unserved(self, share: _Share) -> Int:
-        """Load that was not supplied, (B,) [Wh]; cars and heated rooms catch up later."""
-        left: Int = (self._load - self._served(share.ppm))[0]
-        return left
-
-    def _served(self, ppm: Int) -> Int:
-        total: Int = sum((load * ppm // PPM for load in self._loads), np.zeros_like(self._load))
-        return total
-
-    def less(self, share: _Share, priority: Int, gap_wh: int) -> _Share:
-        """A smaller share: ``gap_wh`` > 0 more is to be shed (the battery gives less), < 0 less is to be generated."""
-        if gap_wh < 0:
-            made = int((self._pv * share.ppm // PPM * share.generated_ppm // PPM).sum())
-            keep = max(made + gap_wh - 2, 0)
-            return replace(share, generated_ppm=share.generated_ppm * keep // max(made, 1))
-        ppm = share.ppm.copy()
-        wanted = self._consumed()[0]
-        for level in np.unique(priority)[::-1]:
-            rows = np.flatnonzero((priority == level) & (ppm > 0) & (wanted > 0))
-            got = int((wanted[rows] * ppm[rows] // PPM).sum())
-            if not got:
-                continue
-            keep = max(got - gap_wh - 2, 0)
-            ppm[rows] = ppm[rows] * keep // got
-            gap_wh -= got - keep
-            if gap_wh <= 0:
-                break
-        return replace(share, ppm=ppm)

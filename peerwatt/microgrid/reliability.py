@@ -29,14 +29,16 @@ class Reliability:
     dark_s: Float
     """Of the interruption that goes on [s]; 0 while supplied."""
     unserved_wh: Int
+    curtailed_wh: Int
+    """Generation that nobody could take because of an outage [Wh]."""
 
     @classmethod
     def of(cls, n: int) -> Reliability:
         """Nothing has happened yet."""
-        ints, floats = (np.zeros(n, np.int64) for _ in range(3)), (np.zeros(n) for _ in range(2))
-        sustained, momentary, unserved = ints
+        ints, floats = (np.zeros(n, np.int64) for _ in range(4)), (np.zeros(n) for _ in range(2))
+        sustained, momentary, unserved, curtailed = ints
         sustained_s, dark_s = floats
-        return cls(sustained, sustained_s, momentary, dark_s, unserved)
+        return cls(sustained, sustained_s, momentary, dark_s, unserved, curtailed)
 
     def pass_time(self, dark: NDArray[np.bool_], seconds: float) -> None:
         """``seconds`` have passed in which the buildings ``dark`` (B,) had no supply, and the others had."""
@@ -76,12 +78,14 @@ class Reliability:
             "caidi_minutes": saidi / saifi if saifi else None,
             "maifi": float(self.momentary[customers].sum()) / n,
             "unserved_kwh": int(self.unserved_wh.sum()) / 1000,
+            "curtailed_kwh": int(self.curtailed_wh.sum()) / 1000,
             "by_building": {
                 name: {
                     "interruptions": int(self.sustained[i]),
                     "minutes": round(float(self.sustained_s[i]) / 60.0, 6),
                     "momentary": int(self.momentary[i]),
                     "unserved_kwh": int(self.unserved_wh[i]) / 1000,
+                    "curtailed_kwh": int(self.curtailed_wh[i]) / 1000,
                 }
                 for i, name in enumerate(ids)
                 if customers[i]

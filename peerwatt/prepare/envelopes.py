@@ -45,7 +45,10 @@ def with_envelopes(loaded: LoadedScenario, system: System, buildings: tuple[Buil
     reasons += [{"reason": item.reason, "kind": "dimming"} for item in scenario.dimming]
     names = [system.building_ids[i] for i in np.flatnonzero(setup.limited).tolist()]
     static = system.static
-    static = replace(static, options={**static.options, "limited": names, "envelopes": reasons})
+    options = {**static.options, "limited": names, "envelopes": reasons}
+    if system.outages is not None:
+        options["islands"] = True
+    static = replace(static, options=options)
     return replace(system, envelopes=setup, static=static)
 
 

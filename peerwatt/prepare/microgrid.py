@@ -60,8 +60,7 @@ def with_outages(loaded: LoadedScenario, system: System, buildings: tuple[Buildi
 
 
 def _check_company(loaded: LoadedScenario, system: System) -> None:
-    """Refuse what an outage cannot be cut out of, and what an island does not know."""
-    alone = loaded.scenario.microgrid is not None
+    """Refuse what an outage cannot be cut out of."""
     for wrong, reason, remedy in (
         (
             system.metering.block_slots > 1,
@@ -72,11 +71,6 @@ def _check_company(loaded: LoadedScenario, system: System) -> None:
             bool(system.market.ahead),
             "stages before delivery would sell what an outage takes away",
             "use one stage in a scenario with outages",
-        ),
-        (
-            alone and system.inverters is not None,
-            "inverter functions answer the voltage of the grid above, which an island does not have",
-            "take the inverter functions or the microgrid out",
         ),
     ):
         if wrong:

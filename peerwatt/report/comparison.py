@@ -109,6 +109,16 @@ def _with(unit: str) -> Callable[[float, str], str]:
     return lambda value, _: f"{number(value)} {unit}"
 
 
+def _supply(key: str) -> Callable[[Summary, Summary], float | None]:
+    """A figure of reliability; of runs without outages there is none."""
+
+    def value(run: Summary, _: Summary) -> float | None:
+        found = run.get("reliability", {}).get(key)
+        return None if found is None else float(found)
+
+    return value
+
+
 KPIS: tuple[Kpi, ...] = (
     Kpi("cost", "total cost of all buildings", "low", _cost, money),
     Kpi("losers", "number of buildings that pay more", "low", _losers, lambda v, _: f"{int(v)}"),
@@ -127,11 +137,15 @@ KPIS: tuple[Kpi, ...] = (
     Kpi("losses", "network losses", "low", _at("grid", "losses_kwh"), _with("kWh")),
     Kpi("violations", "limit violations", "low", _at("violations", "count"), lambda v, _: f"{int(v):,}"),
     Kpi("carbon", "CO₂ of the grid's supply", "low", _at("carbon", "imports_kg"), _with("kg")),
+    Kpi("saidi", "time without supply (SAIDI)", "low", _supply("saidi_minutes"), _with("min"), "of each customer"),
+    Kpi("saifi", "interruptions (SAIFI)", "low", _supply("saifi"), lambda v, _: number(v), "of each customer"),
+    Kpi("caidi", "length of an interruption (CAIDI)", "none", _supply("caidi_minutes"), _with("min"), "SAIDI / SAIFI"),
+    Kpi("unserved", "load not supplied", "low", _supply("unserved_kwh"), _with("kWh"), "cars and heating left out"),
     Kpi("gini", "Gini of savings", "low", _at("savings", "gini"), lambda v, _: fixed(v, 3)),
 )  # fmt: skip
 """What arms are compared by, in the order of the table."""
 
-PHYSICAL = ("net", "peak", "reverse", "losses", "violations", "carbon")
+PHYSICAL = ("net", "peak", "reverse", "losses", "violations", "carbon", "saidi", "saifi", "unserved")
 """Figures of energy and network, which a rule that only settles does not change."""
 
 
@@ -275,9 +289,9 @@ def difference(key: str, change: float, currency: str) -> str:
 def comparison_findings(summaries: Sequence[Summary], names: Sequence[str] | None = None) -> list[str]:
     """Plain sentences about runs of the same district under different rules.
 
-    Whether the rules move anything but money, what each arm saves against no market and who pays for it, then for
-    every trading arm where it does not beat the low-tech arms (no market, another tariff, a static key), then which
-    arm is best at what.
+    Whether the rules move anything but money, how long customers were without supply in outages, what each arm saves
+    against no market and who pays for it, then for every trading arm where it does not beat the low-tech arms (no
+    market, another tariff, a static key), then which arm is best at what.
 
     Parameters
     ----------
@@ -291,14 +305,40 @@ def comparison_findings(summaries: Sequence[Summary], names: Sequence[str] | Non
     RunError
         If the runs are not of one district and span, or none is without a market.
     """
-    from peerwatt.report.findings import against_low_tech, best_findings, cost_findings, physical_findings
+    from peerwatt.report.findings import (
+        against_low_tech,
+        best_findings,
+        cost_findings,
+        physical_findings,
+        supply_findings,
+    )
 
     check_same_district(summaries)
     arms = list(names or arm_names(summaries))
     trading = [i for i, s in enumerate(summaries) if not is_low_tech(s)]
-    findings = [*physical_findings(summaries, arms), *cost_findings(summaries, arms)]
+    findings = [*physical_findings(summaries, arms), *supply_findings(summaries, arms)]
+    findings += cost_findings(summaries, arms)
     findings += [against_low_tech(summaries, arms, i) for i in trading]
     return findings + best_findings(summaries, arms)
+
+
+def comparison_document(summaries: Sequence[Summary], arms: Sequence[str], findings: Sequence[str]) -> dict[str, Any]:
+    """The table and the sentences as JSON: every figure of every arm, unrounded; None where it is undefined."""
+    return {
+        "arms": list(arms),
+        "reference": arms[reference_of(summaries)],
+        "currency": summaries[0]["run"]["currency"],
+        "figures": [
+            {
+                "key": kpi.key,
+                "name": kpi.name,
+                "better": kpi.better,
+                "values": dict(zip(arms, kpi_values(kpi, summaries), strict=True)),
+            }
+            for kpi in shown_kpis(summaries)
+        ],
+        "findings": list(findings),
+    }
 
 
 def level(kpi: Kpi, values: Sequence[float | None]) -> bool:

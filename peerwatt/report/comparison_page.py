@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from peerwatt.report.comparison import (
     best_arms,
     changes,
     check_same_district,
+    comparison_document,
     comparison_findings,
     difference,
     flows_differ,
@@ -43,7 +45,8 @@ from peerwatt.results.summary import equipment
 
 _UNITS = {"local": ("MWh", 1e-3), "inside": ("%", 100.0), "net": ("%", 100.0),
           "peak": ("kW", 1.0), "reverse": ("kW", 1.0),
-          "losses": ("kWh", 1.0), "violations": ("count", 1.0), "carbon": ("kg", 1.0)}  # fmt: skip
+          "losses": ("kWh", 1.0), "violations": ("count", 1.0), "carbon": ("kg", 1.0),
+          "saidi": ("min", 1.0), "unserved": ("kWh", 1.0)}  # fmt: skip
 
 ATTRIBUTES: dict[str, Callable[[BuildingInfo], str]] = {
     "equipment": lambda b: EQUIPMENT.get(equipment(b), equipment(b)),
@@ -65,7 +68,7 @@ def write_comparison(
     folders
         Run folders, one of them without a market.
     out
-        The HTML file to write; its folder is made.
+        The HTML file to write; its folder is made. Table and sentences stand beside it as JSON, under the same name.
     sentences
         What the caller has to say first (what was varied, which arms were added); the computed findings follow.
     names
@@ -86,6 +89,8 @@ def write_comparison(
     page = render_comparison(runs[0].static, summaries, arms, findings)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
+    figures = json.dumps(comparison_document(summaries, arms, findings), indent=2, ensure_ascii=False)
+    out.with_suffix(".json").write_text(figures + "\n", encoding="utf-8")
     return out
 
 

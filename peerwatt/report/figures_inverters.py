@@ -46,6 +46,8 @@ def inverter_figures(data: ReportData) -> list[Figure]:
 
 def _sentence(block: dict[str, Any]) -> str:
     (low, high), (low_with, high_with) = block["v_without_pu"], block["v_with_pu"]
+    if low is None:
+        return f"The inverters of {count(block['buildings'], 'building')} had no voltage to answer."
     text = (
         f"The inverters of {count(block['buildings'], 'building')} absorbed {number(block['absorbed_kvarh'])} kvarh "
         f"and injected {number(block['injected_kvarh'])} kvarh; voltages at them lay between {volts(low_with)} and "

@@ -44,6 +44,7 @@ def physical_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list
         moved = flows_differ([s for i, s in enumerate(summaries) if all_arms or i not in without])
         words = [*([] if moved else ["energy flows"]), "peaks"]
         words += [word for word in ("losses", "violations") if word in keys]
+        words += ["interruptions of supply"] if "saidi" in keys else []
         where = "arm" if all_arms else f"arm but {names}"
         start = "" if moved else "The rules compared move only money here: "
         text = f"{start}{listing(words)} are the same in every {where}."
@@ -67,6 +68,30 @@ def physical_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list
         where = listing(missed)
         found.append(f"Whatever the rule or key, the other arms are not better than {each}{names} in {where}.")
     return found
+
+
+def supply_findings(summaries: Sequence[Summary], arms: Sequence[str]) -> list[str]:
+    """How long customers were without supply in outages, arms with the same figures together; nothing without any."""
+    told = {kpi.key: kpi for kpi in shown_kpis(summaries) if kpi.key in ("saidi", "unserved")}
+    if len(told) < 2:
+        return []
+    shown: dict[tuple[str, ...], list[str]] = {}
+    worst: dict[tuple[str, ...], float] = {}
+    values = {key: kpi_values(kpi, summaries) for key, kpi in told.items()}
+    for i, arm in enumerate(arms):
+        minutes, energy_kwh = values["saidi"][i], values["unserved"][i]
+        if minutes is None or energy_kwh is None:
+            continue
+        words = told["saidi"].show(minutes, ""), told["unserved"].show(energy_kwh, "")
+        shown.setdefault(words, []).append(in_words(arm))
+        worst[words] = minutes
+    parts = [
+        f"{minutes} ({energy_kwh} of load not supplied)" + (f" with {listing(shown[key])}" if len(shown) > 1 else "")
+        for key in sorted(shown, key=lambda key: worst[key])
+        for minutes, energy_kwh in [key]
+    ]
+    everywhere = ", in every arm" if len(shown) == 1 else ""
+    return [f"In the outages a customer was on average without supply for {listing(parts)}{everywhere}."]
 
 
 def _by_arm(kpi: Kpi, values: Mapping[int, float], arms: Sequence[str]) -> str:

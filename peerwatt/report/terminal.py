@@ -212,7 +212,8 @@ def comparison_table(summaries: Sequence[Mapping[str, Any]], names: Sequence[str
 
 
 _SHORT = {"cost": "cost\n{}", "losers": "pay\nmore", "battery": "battery\n{}", "operator": "oper.\n{}",
-          "local": "traded\n{}", "net": "self-\nsuff. %", "peak": "peak\nkW", "reverse": "back\nkW"}  # fmt: skip
+          "local": "traded\n{}", "net": "self-\nsuff. %", "peak": "peak\nkW", "reverse": "back\nkW",
+          "saidi": "SAIDI\nmin", "unserved": "uns.\nkWh"}  # fmt: skip
 
 
 def _short(key: str, currency: str, small: bool) -> str:

@@ -17,7 +17,6 @@ from core import GridError, RunError
 from peerwatt.results import inverters, phases
 from peerwatt.results.record import (
     CERTIFICATE_ROWS,
-    ENVELOPE_COLUMNS,
     HEAT_COLUMNS,
     LEDGER_KINDS,
     ORIGIN_WAYS,
@@ -186,7 +185,7 @@ def _check_limits(record: WindowRecord, static: RunStatic) -> Int | None:
         raise RunError(f"envelopes do not fit the run's {len(static.limited)} limited buildings")
     if record.envelopes is None:
         return None
-    return _int("envelopes", record.envelopes, (record.n_slots, len(static.limited), len(ENVELOPE_COLUMNS)))
+    return _int("envelopes", record.envelopes, (record.n_slots, len(static.limited), len(static.limit_columns)))
 
 
 def _int(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> Int:

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peerwatt.results.record import CURTAILMENT_REASONS, ENVELOPE_COLUMNS, Int, RunStatic, WindowRecord
+from peerwatt.results.record import (
+    CURTAILMENT_REASONS,
+    ENVELOPE_COLUMNS,
+    ISLAND_COLUMNS,
+    Int,
+    RunStatic,
+    WindowRecord,
+)
 
 HELD = ("battery_wh", "ev_wh", "heat_pump_wh")
 """Columns of draw that was held back."""
@@ -24,6 +31,8 @@ EXCESS = ("import_excess_wh", "export_excess_wh")
 
 Values = dict[str, NDArray[Any]]
 _PLACE = {name: k for k, name in enumerate(ENVELOPE_COLUMNS)}
+_BEHIND = len(ENVELOPE_COLUMNS)
+"""Place of the first of `ISLAND_COLUMNS`."""
 
 
 def envelope_table(record: WindowRecord, static: RunStatic) -> dict[str, Any] | None:
@@ -36,6 +45,15 @@ def envelope_table(record: WindowRecord, static: RunStatic) -> dict[str, Any] | 
     return flat
 
 
+def island_table(record: WindowRecord, static: RunStatic) -> dict[str, Any] | None:
+    """Columns of ``islands`` but slot and building; None where no limit meets an outage."""
+    if record.envelopes is None or not static.islands:
+        return None
+    return {
+        name: np.ascontiguousarray(record.envelopes[:, :, k]).ravel() for k, name in enumerate(ISLAND_COLUMNS, _BEHIND)
+    }
+
+
 def envelope_arrays(static: RunStatic) -> Values:
     """Accumulators of limits; none where there are none."""
     if not static.limited:
@@ -45,6 +63,7 @@ def envelope_arrays(static: RunStatic) -> Values:
         "envelope_sums_wh": np.zeros((n, reasons, len(SUMS)), np.int64),
         "envelope_excess_wh": np.zeros((n, len(EXCESS)), np.int64),
         "envelope_slots": np.zeros(reasons, np.int64),
+        **({"envelope_islands_wh": np.zeros((n, len(ISLAND_COLUMNS)), np.int64)} if static.islands else {}),
     }
 
 
@@ -65,6 +84,8 @@ def add_envelopes(values: Values, record: WindowRecord) -> None:
         sums[:, number] += np.stack([part.sum(axis=0) for part in found], axis=1)
     excess: Int = rows[:, :, [_PLACE[name] for name in EXCESS]].sum(axis=0)
     values["envelope_excess_wh"] += excess
+    if "envelope_islands_wh" in values:
+        values["envelope_islands_wh"] += rows[:, :, _BEHIND:].sum(axis=0)
 
 
 def curtailed_for_wh(static: RunStatic, values: Mapping[str, NDArray[Any]], limited: int) -> dict[str, int]:
@@ -76,7 +97,8 @@ def curtailed_for_wh(static: RunStatic, values: Mapping[str, NDArray[Any]], limi
     if building in static.supporting:
         own = values["inverter_curtailed_wh"][static.supporting.index(building)]
         by_inverter = {name: int(own[CURTAILMENT_REASONS.index(name)]) for name in by_inverter}
-    return found | by_inverter
+    islands = {"island": int(values["envelope_islands_wh"][limited, 0])} if static.islands else {}
+    return found | by_inverter | islands
 
 
 def envelope_summary(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
@@ -96,12 +118,14 @@ def envelope_summary(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> d
         "dimmed_kwh": _by_kind(dimmed.sum(axis=0)),
         "limited_kwh": _by_kind(limited.sum(axis=0)),
         "excess_kwh": _excess(excess.sum(axis=0)),
+        **({"island_excess_kwh": _excess(values["envelope_islands_wh"][:, 1:].sum(axis=0))} if static.islands else {}),
         "buildings": {
             static.buildings[b].id: {
                 "curtailed_kwh": {name: wh / 1000.0 for name, wh in curtailed[k].items()},
                 "dimmed_kwh": _by_kind(dimmed[k]),
                 "limited_kwh": _by_kind(limited[k]),
                 "excess_kwh": _excess(excess[k]),
+                **({"island_excess_kwh": _excess(values["envelope_islands_wh"][k, 1:])} if static.islands else {}),
             }
             for k, b in enumerate(static.limited)
         },
@@ -115,10 +139,14 @@ def envelope_notes(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> lis
     drawn, fed = (wh / 1000.0 for wh in values["envelope_excess_wh"].sum(axis=0).tolist())
     if not drawn and not fed:
         return []
-    return [
-        f"Limits of connection points were exceeded by {drawn:.1f} kWh drawn and {fed:.1f} kWh fed in: fixed load is "
-        "never cut."
-    ]
+    text = f"Limits of connection points were exceeded by {drawn:.1f} kWh drawn and {fed:.1f} kWh fed in"
+    island = sum(values["envelope_islands_wh"][:, 1:].sum(axis=0).tolist()) / 1000.0 if static.islands else 0.0
+    if not island:
+        return [f"{text}: fixed load is never cut."]
+    if island >= drawn + fed:
+        return [f"{text}, by the battery that held an island in balance."]
+    rest = "the rest because fixed load is never cut"
+    return [f"{text}: {island:.1f} kWh by the battery that held an island in balance, {rest}."]
 
 
 def envelope_lines(static: RunStatic, values: Mapping[str, NDArray[Any]], building: int) -> list[str]:
@@ -133,6 +161,8 @@ def envelope_lines(static: RunStatic, values: Mapping[str, NDArray[Any]], buildi
             said.append(f"{row[0] / 1000.0:.2f} kWh of your PV was curtailed ({words}); it is on no bill.")
         if held := sum(row[1:4]):
             said.append(f"Batteries, cars and heating drew {held / 1000.0:.2f} kWh less or later ({words}).")
+    if static.islands and (lost := int(values["envelope_islands_wh"][static.limited.index(building), 0])):
+        said.append(f"{lost / 1000.0:.2f} kWh of your PV was curtailed (island: in an outage); it is on no bill.")
     return said
 
 

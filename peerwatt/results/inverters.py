@@ -63,6 +63,7 @@ def add_inverters(values: Values, record: WindowRecord, hours: float) -> None:
     values["inverter_absorbed_kvarh"] += np.maximum(q, 0.0).sum(axis=0) * hours
     values["inverter_injected_kvarh"] += np.maximum(-q, 0.0).sum(axis=0) * hours
     values["inverter_curtailed_wh"] += wh.sum(axis=0)
+    support = support[record.live]  # inverters of a dark network have nothing to answer
     rounds = support[:, 0].astype(np.int64)
     total = values["inverter_rounds"]
     total[0] += rounds.sum()
@@ -87,8 +88,8 @@ def inverter_summary(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> d
         "absorbed_kvarh": float(absorbed.sum()),
         "injected_kvarh": float(injected.sum()),
         "curtailed_wh": {reason: int(curtailed[:, k].sum()) for k, reason in enumerate(CURTAILMENT_REASONS)},
-        "v_without_pu": reach[:2].tolist(),
-        "v_with_pu": reach[2:].tolist(),
+        "v_without_pu": _reach(reach[:2]),
+        "v_with_pu": _reach(reach[2:]),
         "by_building": {
             static.buildings[b].id: {
                 "absorbed_kvarh": float(absorbed[i]),
@@ -98,6 +99,11 @@ def inverter_summary(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> d
             for i, b in enumerate(static.supporting)
         },
     }
+
+
+def _reach(low_high: NDArray[np.float64]) -> list[float | None]:
+    """Lowest and highest voltage; None where there was none, in a run that is dark throughout."""
+    return [float(v) if np.isfinite(v) else None for v in low_high]
 
 
 def inverter_notes(static: RunStatic, values: Mapping[str, NDArray[Any]]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from core import RunError, file_sha256
 from peerwatt.results import layout
+from peerwatt.results.columns import FORMAT
 from peerwatt.results.parts import count_rows
 from peerwatt.results.record import RunStatic
-from peerwatt.results.schemas import FORMAT, TABLES
+from peerwatt.results.schemas import TABLES
 
 _PACKAGES = ("peerwatt", "numpy", "numba", "pandas", "pyarrow", "pandapower", "power-grid-model", "pvlib", "simpy")
 _UNLISTED = {layout.MANIFEST, layout.INCOMPLETE, layout.CHECKPOINT}

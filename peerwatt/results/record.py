@@ -32,6 +32,9 @@ ENVELOPE_COLUMNS = (
 )  # fmt: skip
 """What is told of a building with limits in a slot; see the table ``envelopes``. Limits and reasons: -1 = none."""
 
+ISLAND_COLUMNS = ("island_wh", "import_island_wh", "export_island_wh")
+"""What is told of it besides, in runs with outages; see the table ``islands``."""
+
 ORIGIN_WAYS = ("own", "battery", "neighbours")
 """Ways by which consumption was met; the supplier did the rest."""
 
@@ -109,7 +112,7 @@ class WindowRecord:
     inverter_q_kvar: Float | None = None  # (S, I) of buildings whose inverters have grid functions, + absorbs
     curtailed_for_wh: Int | None = None  # (S, I, 3) their curtailed_wh by CURTAILMENT_REASONS
     support: Float | None = None  # (S, 6) how inverters and network met: `peerwatt.results.inverters.SLOT_COLUMNS`
-    envelopes: Int | None = None  # (S, L, 12) buildings with limits, columns as ENVELOPE_COLUMNS; None: there are none
+    envelopes: Int | None = None  # (S, L, C) buildings with limits, C as RunStatic.limit_columns; None: there are none
     heat: Float | None = None  # (S, H, 6) heated buildings, columns as HEAT_COLUMNS; None: there are none
     v_phase_pu: Float | None = None  # (S, N, 3) where phases are solved; v_pu is then the one nearest to a limit
     unbalance: Float | None = None  # (S, N) voltage unbalance factor, as a share
@@ -249,6 +252,16 @@ class RunStatic:
         listed = self.options.get("limited", ())
         names = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
         return tuple(i for i, b in enumerate(self.buildings) if b.id in names)
+
+    @property
+    def limit_columns(self) -> tuple[str, ...]:
+        """What records tell of limited buildings: ENVELOPE_COLUMNS, with outages ISLAND_COLUMNS too."""
+        return ENVELOPE_COLUMNS + (ISLAND_COLUMNS if self.islands else ())
+
+    @property
+    def islands(self) -> bool:
+        """Whether buildings have limits in a run with outages."""
+        return bool(self.options.get("islands"))
 
     @property
     def limit_reasons(self) -> tuple[tuple[str, str], ...]:

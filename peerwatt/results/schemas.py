@@ -6,66 +6,9 @@ reader of the Parquet files needs nothing else.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import Literal
-
-FORMAT = 1
-"""Version of the run folder and of its tables."""
-
-ColumnType = Literal["int32", "int64", "float32", "float64", "category", "text", "timestamp"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column. ``sign`` says what a positive value means; empty where the value cannot be negative."""
-
-    name: str
-    type: ColumnType
-    unit: str
-    meaning: str
-    sign: str = ""
-    nullable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TableSchema:
-    """One table: what a row is, in which order rows stand, and the columns."""
-
-    name: str
-    row: str
-    order: str
-    columns: tuple[Column, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Column names in file order."""
-        return tuple(column.name for column in self.columns)
-
-    def to_json(self) -> bytes:
-        """The schema document, as written into ``schemas/<table>.json``."""
-        columns = [
-            {
-                "name": c.name,
-                "type": "timestamp (UTC)" if c.type == "timestamp" else c.type,
-                "unit": c.unit,
-                "sign": c.sign or "never negative" if c.type not in ("category", "text", "timestamp") else "",
-                "nullable": c.nullable,
-                "meaning": c.meaning,
-            }
-            for c in self.columns
-        ]
-        document = {"format": FORMAT, "table": self.name, "row": self.row, "order": self.order, "columns": columns}
-        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _wh(name: str, meaning: str, sign: str = "") -> Column:
-    return Column(name, "int64", "Wh", meaning, sign)
-
-
-def _money(name: str, meaning: str, sign: str, nullable: bool = False) -> Column:
-    return Column(name, "int64", "micro-currency", meaning, sign, nullable)
-
+from peerwatt.results.columns import Column, TableSchema
+from peerwatt.results.columns import money as _money
+from peerwatt.results.columns import wh as _wh
 
 _SLOT = Column("slot", "int32", "1", "index of the delivery slot; 0 is the first slot of the run")
 _BUILDING = Column("building", "category", "", "id of the building (connection point, member, account)")
@@ -384,6 +327,19 @@ _ENVELOPES = TableSchema(
     ),
 )
 
+_ISLANDS = TableSchema(
+    "islands",
+    "beside `envelopes` in runs with outages: what an outage had to do with it",
+    "slot, then building in scenario order",
+    (
+        _SLOT,
+        _BUILDING,
+        _wh("island_wh", "photovoltaic generation that an outage curtailed: without supply, or without a taker"),
+        _wh("import_island_wh", "of import_excess_wh what the building drew for the island's balance"),
+        _wh("export_island_wh", "of export_excess_wh what the building fed in for the island's balance"),
+    ),
+)
+
 _LINES = (
     ("local_bought", "energy bought from neighbours"),
     ("local_sold", "energy sold to neighbours"),
@@ -435,6 +391,7 @@ TABLES: dict[str, TableSchema] = {
         _HEAT,
         _INVERTERS,
         _ENVELOPES,
+        _ISLANDS,
         _BILLS,
     )
 }
@@ -443,5 +400,8 @@ TABLES: dict[str, TableSchema] = {
 TWINS = {"slot_phases": "slots", "bus_phases": "buses", "branch_phases": "branches"}
 """Tables that stand beside another one with the same rows, where the network is solved phase by phase."""
 
-SLOT_TABLES = tuple(name for name in TABLES if name != "bills" and name not in TWINS)
+BESIDE_ENVELOPES = "islands"
+"""The table beside ``envelopes`` with the same rows, in runs with outages."""
+
+SLOT_TABLES = tuple(name for name in TABLES if name not in ("bills", BESIDE_ENVELOPES, *TWINS))
 """Tables that are streamed while the run goes on; ``bills`` is written at its end."""

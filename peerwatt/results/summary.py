@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerwatt.results.bills import PERIOD_KINDS
+from peerwatt.results.columns import FORMAT
 from peerwatt.results.envelopes import envelope_notes, envelope_summary
 from peerwatt.results.fairness import gini, jain
 from peerwatt.results.heat import building_heat, heat_summary
@@ -19,7 +20,6 @@ from peerwatt.results.inverters import inverter_notes, inverter_summary
 from peerwatt.results.phases import phase_summary
 from peerwatt.results.record import LEDGER_KINDS, BuildingInfo, RunStatic
 from peerwatt.results.remarks import readable_remarks
-from peerwatt.results.schemas import FORMAT
 from peerwatt.results.static import slot_grid
 from peerwatt.results.summary_origin import LOCAL, origin_summary
 from peerwatt.results.violations import kinds_of

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from peerwatt.results import envelopes, inverters, phases
+from peerwatt.results.columns import TableSchema
 from peerwatt.results.record import CERTIFICATE_ROWS, HEAT_COLUMNS, LEDGER_KINDS, RunStatic, WindowRecord
-from peerwatt.results.schemas import TABLES, TableSchema
+from peerwatt.results.schemas import TABLES
 from peerwatt.results.static import slot_grid
 from peerwatt.results.violations import contributors, find_violations, kinds_of
 
@@ -293,6 +294,13 @@ def envelopes_columns(record: WindowRecord, static: RunStatic) -> Columns | None
     return {"slot": slot, "building": building, **found}
 
 
+def islands_columns(record: WindowRecord, static: RunStatic) -> Columns | None:
+    """Columns of ``islands``; None in runs without outages, or where nobody is limited."""
+    found = envelopes.island_table(record, static)
+    slot, building = _slot_by(record, [static.buildings[i].id for i in static.limited])
+    return None if found is None else {"slot": slot, "building": building, **found}
+
+
 COLUMNS: dict[str, Callable[[WindowRecord, RunStatic], Columns | None]] = {
     "slots": slots_columns,
     "buildings": buildings_columns,
@@ -309,5 +317,6 @@ COLUMNS: dict[str, Callable[[WindowRecord, RunStatic], Columns | None]] = {
     "heat": heat_columns,
     "inverters": inverters_columns,
     "envelopes": envelopes_columns,
+    "islands": islands_columns,
 }
 """Table -> its columns from a chunk of slots; None where the run has no such table."""

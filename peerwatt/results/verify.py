@@ -32,7 +32,7 @@ from peerwatt.results.record import LEDGER_KINDS
 from peerwatt.results.run import Run
 from peerwatt.results.schemas import TABLES
 from peerwatt.results.tables import POOL
-from peerwatt.results.verify_envelopes import check_envelopes
+from peerwatt.results.verify_envelopes import check_envelopes, check_islands
 from peerwatt.results.verify_inverters import check_inverters
 from peerwatt.results.verify_origin import check_certificates, check_consumption
 from peerwatt.results.verify_phases import check_phases
@@ -91,6 +91,7 @@ def verify_run(folder: str | Path) -> VerifyReport:
         ("voltages and loadings of buses and branches are those of their phases", check_phases),
         ("every curtailed Wh of buildings whose inverters support the grid has its reason", check_inverters),
         ("limited buildings keep to their limits, or their excess is told", check_envelopes),
+        ("what islands curtailed and exceeded is told once", check_islands),
         ("every consumed Wh has an origin: origins of every building sum to its consumption", check_consumption),
         ("certificates created are those cancelled, held, handed on or lost, once each", check_certificates),
     )
@@ -151,6 +152,7 @@ def _check_rows(run: Run) -> Iterator[Problem]:
         "heat": len(static.heated),
         "inverters": len(static.supporting),
         "envelopes": len(static.limited),
+        "islands": len(static.limited),
         "slot_phases": 1,
         "bus_phases": len(static.buses),
         "branch_phases": len(static.branches),

@@ -25,7 +25,7 @@ from peerwatt.results.buffer import RecordBuffer, chunk_slots
 from peerwatt.results.manifest import installed_versions, write_manifest
 from peerwatt.results.parts import PartWriter
 from peerwatt.results.record import RunStatic, WindowRecord
-from peerwatt.results.schemas import SLOT_TABLES, TABLES, TWINS
+from peerwatt.results.schemas import BESIDE_ENVELOPES, TABLES, TWINS
 from peerwatt.results.static import static_from_json, static_to_json
 from peerwatt.results.summary import summarise, summary_json
 from peerwatt.results.tables import COLUMNS, POOL
@@ -84,7 +84,7 @@ class RunWriter:
         overwrite: bool = False,
         at: Checkpoint | None = None,
     ) -> None:
-        unknown = sorted(set(tables) - set(SLOT_TABLES) - set(TWINS))
+        unknown = sorted(set(tables) - (set(TABLES) - {"bills"}))
         if unknown or part_slots <= 0:
             raise RunError(f"no such tables: {unknown}" if unknown else "part_slots must be positive")
         _check_ids(static)
@@ -95,7 +95,8 @@ class RunWriter:
         fitting -= set() if static.supporting else {"inverters"}
         fitting -= set() if static.limited else {"envelopes"}
         twins = set() if static.phases == 1 else {twin for twin, table in TWINS.items() if table in fitting}
-        self.tables = tuple(table for table in TABLES if table in (fitting - set(TWINS)) | twins)
+        twins |= {BESIDE_ENVELOPES} if static.islands and "envelopes" in fitting else set()
+        self.tables = tuple(table for table in TABLES if table in (fitting - {BESIDE_ENVELOPES, *TWINS}) | twins)
         next_slot = 0 if at is None else at.next_slot
         self._buffer = RecordBuffer(static, chunk_slots(static, part_slots), next_slot)
         part = -(-next_slot // part_slots)

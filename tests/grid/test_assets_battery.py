@@ -23,6 +23,7 @@ from grid.assets.battery import (
     initial_state,
     step_batteries,
 )
+from tests.effort import effort
 
 
 @st.composite
@@ -53,7 +54,7 @@ def fleets(draw: st.DrawFn) -> tuple[BatteryColumns, BatteryState, np.ndarray]:
     return columns, state, request
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 @given(fleet=fleets(), cuts=st.lists(st.integers(0, 25), max_size=3))
 def test_law_limits_and_windows(fleet: tuple[BatteryColumns, BatteryState, np.ndarray], cuts: list[int]) -> None:
     columns, state, request = fleet
@@ -85,7 +86,7 @@ def test_law_limits_and_windows(fleet: tuple[BatteryColumns, BatteryState, np.nd
     assert all(np.array_equal(a, b) for a, b in zip(astuple(end), astuple(carried), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(150, everyday=30), deadline=None)
 @given(fleet=fleets())
 def test_remainders_are_carried_exactly_and_nothing_comes_from_nothing(
     fleet: tuple[BatteryColumns, BatteryState, np.ndarray],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core import GridError, ScenarioError, SlotGrid
 from grid.assets.ev import EvColumns, initial_ev_state, session_table, step_evs
 from grid.assets.ev_sessions import SessionDraw, draw_sessions, list_sessions, read_sessions
+from tests.effort import effort
 
 BERLIN = "Europe/Berlin"
 
@@ -39,7 +40,7 @@ def test_a_stay_by_hand() -> None:
 stays = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6), st.integers(0, 400)), max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=effort(100, everyday=20), deadline=None)
 @given(
     raw=st.lists(stays, min_size=1, max_size=3),
     seed=st.integers(0, 99),

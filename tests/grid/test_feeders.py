@@ -8,11 +8,13 @@ import pytest
 from core import GridError
 from grid import Network
 from grid.feeders import feeder_of_bus
+from tests.grid import power_flow_nets as nets
 
 
+@nets.copied
 def street() -> pp.pandapowerNet:
     """Grid, transformer, busbar; two feeders of two buses and one of one."""
-    net = pp.create_empty_network()
+    net = nets.empty()
     top, bar, *rest = (pp.create_bus(net, 20.0 if i == 0 else 0.4, name=f"b{i}") for i in range(7))
     pp.create_ext_grid(net, top)
     pp.create_transformer(net, top, bar, "0.25 MVA 20/0.4 kV")

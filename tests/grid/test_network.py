@@ -56,7 +56,7 @@ def test_columns_of_the_shipped_network() -> None:
 
 
 def test_buses_are_found_by_name_and_by_index() -> None:
-    net = pp.create_empty_network()
+    net = nets.empty()
     for name, index in (("station", 7), ("house 1", 3), ("house 2", 9), ("twin", 12), ("twin", 14), ("3", 20)):
         pp.create_bus(net, 0.4, name=name, index=index)
     pp.create_ext_grid(net, 7)
@@ -222,6 +222,7 @@ def test_shipped_profiles_fit_the_network_and_their_clock_is_local() -> None:
     )
 
 
+@pytest.mark.slow
 def test_shipped_extract_equals_the_package() -> None:
     """Only where the optional package is installed."""
     pytest.importorskip("simbench")

@@ -16,9 +16,10 @@ from grid.power_flow import PowerFlow
 from tests.grid import power_flow_nets as nets
 
 
+@nets.copied
 def feeder() -> Any:
     """One transformer and two lines."""
-    net = pp.create_empty_network()
+    net = nets.empty()
     mv = pp.create_bus(net, 20.0, name="mv")
     buses = [pp.create_bus(net, 0.4, name=f"lv {i}") for i in range(3)]
     pp.create_ext_grid(net, mv)
@@ -143,6 +144,7 @@ def test_published_transmission_cases_load_and_agree(name: str) -> None:
         assert any("transformers have a negative no-load current" in r for r in network.remarks)
 
 
+@pytest.mark.slow
 def test_a_case_whose_generators_hold_voltages_loads_for_the_pandapower_engine() -> None:
     net = pp.networks.case300()
     network = Network.from_pandapower(net)

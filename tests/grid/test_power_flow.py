@@ -243,6 +243,7 @@ def test_a_slot_the_iterative_method_cannot_solve_is_solved_by_newton(monkeypatc
     assert helped.v_pu[0].tobytes() == plain.v_pu[0].tobytes()
 
 
+@pytest.mark.slow
 def test_a_users_json_file_agrees(tmp_path: Path) -> None:
     net = nets.everything()
     pp.to_json(net, str(tmp_path / "mine.json"))

@@ -9,6 +9,7 @@ import pytest
 from core import GridError
 from grid import Network
 from grid.radial import BASE_KVA, radial_tree
+from tests.grid import power_flow_nets as nets
 
 SEMIURB = "simbench:1-LV-semiurb4--2-sw"
 
@@ -56,7 +57,7 @@ def test_linear_voltages_and_flows_are_near_those_of_the_power_flow(semiurb: Net
 
 
 def tapped(tap_pos: int) -> Network:
-    net = pp.create_empty_network()
+    net = nets.empty()
     high, low, house = pp.create_bus(net, 20.0), pp.create_bus(net, 0.4), pp.create_bus(net, 0.4)
     pp.create_ext_grid(net, high, vm_pu=1.01)
     pp.create_transformer(net, high, low, "0.4 MVA 20/0.4 kV", tap_pos=tap_pos)
@@ -81,7 +82,7 @@ def test_impedances_are_on_their_own_nominal_voltage() -> None:
 
 
 def ring(parallel: bool) -> Network:
-    net = pp.create_empty_network()
+    net = nets.empty()
     buses = [pp.create_bus(net, 0.4, name=f"corner {i}") for i in range(4)]
     pp.create_ext_grid(net, buses[0])
     pairs = [(0, 1), (1, 2), (1, 2)] if parallel else [(0, 1), (1, 2), (2, 3), (3, 1)]
@@ -102,7 +103,7 @@ def test_a_mesh_is_refused_and_the_loop_named() -> None:
 
 
 def test_an_open_ring_is_a_tree() -> None:
-    net = pp.create_empty_network()
+    net = nets.empty()
     buses = [pp.create_bus(net, 0.4) for _ in range(4)]
     pp.create_ext_grid(net, buses[0])
     lines = [pp.create_line_from_parameters(net, a, b, 0.1, 0.2, 0.1, 0.0, 0.2) for a, b in
@@ -114,7 +115,7 @@ def test_an_open_ring_is_a_tree() -> None:
 
 
 def test_two_feeding_points_are_refused() -> None:
-    net = pp.create_empty_network()
+    net = nets.empty()
     a, b = pp.create_bus(net, 0.4, name="west"), pp.create_bus(net, 0.4, name="east")
     pp.create_ext_grid(net, a)
     pp.create_ext_grid(net, b)

@@ -86,9 +86,10 @@ def single_phase(
     return p_kw, p_kw * rng.uniform(-0.3, 0.5, p_kw.shape)
 
 
+@nets.copied
 def street(group: str = "Dyn", shift: float = 150.0, **more: Any) -> Any:
     """A transformer, three cables, a house on each."""
-    net = pp.create_empty_network()
+    net = nets.empty()
     mv, *lv = (pp.create_bus(net, kv) for kv in (20.0, 0.4, 0.4, 0.4, 0.4))
     pp.create_ext_grid(net, mv, vm_pu=1.01)
     pp.create_transformer_from_parameters(
@@ -240,7 +241,7 @@ def test_a_feeder_with_an_explicit_neutral_conductor_gives_the_same() -> None:
     n, z = 8, 0.32 + 0.08j
     parent = np.array([0, *(int(rng.integers(0, k)) for k in range(1, n))])
     km = rng.uniform(0.02, 0.15, n)
-    net = pp.create_empty_network()
+    net = nets.empty()
     buses = [pp.create_bus(net, 0.4) for _ in range(n)]
     pp.create_ext_grid(net, buses[0])
     for k in range(1, n):

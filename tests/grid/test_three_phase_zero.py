@@ -88,6 +88,7 @@ def test_what_cannot_be_is_refused_with_the_element(more: dict[str, Any], elemen
     assert raised.value.element == element
 
 
+@pytest.mark.slow
 def test_data_of_a_named_network_are_kept_on_disk_and_rebuilt_if_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from core.errors import MarketError
 from market import Order, Result, Shared, Side, clear, share
+from tests.effort import looped
 
 
 def _load(name: str) -> ModuleType:
@@ -104,7 +105,6 @@ BOOKS: dict[str, Callable[[random.Random], list[Any]]] = {
     ],
 }
 SEEDS = range(40)
-CASES = [pytest.param(kind, seed, id=f"{kind}-{seed}") for kind in BOOKS for seed in SEEDS]
 K = (F(0), F(1, 2), F(1), F(1, 3), F(17, 100))
 
 
@@ -150,7 +150,8 @@ def _compare(result: Result, want: Any, book: list[Any]) -> None:
     assert sorted(r.order_id for r in got["rejections"]) == sorted(slow.accepted(book)[1])
 
 
-@pytest.mark.parametrize(("kind", "seed"), CASES)
+@pytest.mark.parametrize("kind", BOOKS)
+@looped("seed", SEEDS)
 def test_uniform_price(kind: str, seed: int) -> None:
     book, rng = _book(kind, seed)
     k = rng.choice(K)
@@ -163,7 +164,8 @@ def test_uniform_price(kind: str, seed: int) -> None:
             _compare(got, want, book)
 
 
-@pytest.mark.parametrize(("kind", "seed"), CASES)
+@pytest.mark.parametrize("kind", BOOKS)
+@looped("seed", SEEDS)
 def test_pay_as_bid(kind: str, seed: int) -> None:
     book, rng = _book(kind, seed)
     for variant in ("pure", "buyer_pays_bid"):
@@ -176,7 +178,8 @@ def test_pay_as_bid(kind: str, seed: int) -> None:
             _compare(got, want, book)
 
 
-@pytest.mark.parametrize(("kind", "seed"), CASES)
+@pytest.mark.parametrize("kind", BOOKS)
+@looped("seed", SEEDS)
 def test_pair_price(kind: str, seed: int) -> None:
     book, rng = _book(kind, seed)
     k = rng.choice(K)
@@ -187,7 +190,8 @@ def test_pair_price(kind: str, seed: int) -> None:
         assert [(t.buy_id, t.sell_id, t.e_wh, t.price_u) for t in got.trades] == want.pieces
 
 
-@pytest.mark.parametrize(("kind", "seed"), CASES)
+@pytest.mark.parametrize("kind", BOOKS)
+@looped("seed", SEEDS)
 def test_tie_invariant_values_under_a_random_tie_break(kind: str, seed: int) -> None:
     """Q*, W*, L, H and the price do not depend on the tie-break; the ranking is one among equals, keyed by the seed."""
     book, rng = _book(kind, seed)
@@ -226,7 +230,7 @@ def _random_winner(ids: list[str], seed: int, slot: int = 0, t: Callable[[int], 
     return winner
 
 
-@pytest.mark.parametrize("seed", range(6))
+@looped("seed", range(6))
 def test_random_tie_break_is_keyed_and_not_stateful(seed: int) -> None:
     """A ranking by (seed, slot, order id): taking losers away never changes the winner, nor do the times of orders."""
     rng = random.Random(seed)
@@ -244,7 +248,7 @@ def test_random_tie_break_uses_seed_and_slot() -> None:
     assert len({_random_winner(ids, 1, slot) for slot in range(30)}) > 3
 
 
-@pytest.mark.parametrize("seed", range(80))
+@looped("seed", range(80))
 def test_retailer_in_the_book(seed: int) -> None:
     """0.5: an unlimited ask at retail and an unlimited bid at feed-in, both ranked last at their price."""
     rng = random.Random(f"in_book/{seed}")
@@ -271,7 +275,7 @@ def test_retailer_in_the_book(seed: int) -> None:
         assert got.surplus_u == 0
 
 
-@pytest.mark.parametrize("seed", range(30))
+@looped("seed", range(30))
 def test_orders_outside_the_band_are_rejected_and_counted(seed: int) -> None:
     """0.2: prices beyond ``[feed-in, retail]`` (or a band of its own) are data with a reason, and take no part."""
     rng = random.Random(f"band/{seed}")
@@ -290,7 +294,8 @@ def test_orders_outside_the_band_are_rejected_and_counted(seed: int) -> None:
 SMALL = ("plain", "ties", "equal_prices", "exact_meet", "zero_quantities", "single_wh", "negative_prices", "one_sided")
 
 
-@pytest.mark.parametrize(("kind", "seed"), [c for c in CASES if c.values[0] in SMALL])
+@pytest.mark.parametrize("kind", SMALL)
+@looped("seed", SEEDS)
 def test_welfare_and_interval_by_duality(kind: str, seed: int) -> None:
     """W* and [L, H] from the dual of the linear programme, and from both lists written out Wh by Wh."""
     book, rng = _book(kind, seed)
@@ -308,7 +313,7 @@ def test_welfare_and_interval_by_duality(kind: str, seed: int) -> None:
     assert strict.welfare_u == got.welfare_u
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_welfare_by_enumeration(seed: int) -> None:
     rng = random.Random(seed)
     book = _random_book(rng, rng.randint(2, 6), (0, 3), (-3, 8))
@@ -442,7 +447,6 @@ def _net(rng: random.Random, kind: str) -> dict[str, int]:
 
 
 METERS = ("random", "tiny", "balanced", "consumers", "producers", "zeros", "equal", "large")
-METER_CASES = [pytest.param(kind, seed, id=f"{kind}-{seed}") for kind in METERS for seed in range(25)]
 
 
 def _tariff(rng: random.Random, *, negative: bool) -> tuple[int, int]:
@@ -459,7 +463,8 @@ def _compare_shared(got: Shared, want: Any, net: dict[str, int]) -> None:
     assert got.surplus_u == 0
 
 
-@pytest.mark.parametrize(("kind", "seed"), METER_CASES)
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(25))
 def test_mid_market_rate(kind: str, seed: int) -> None:
     rng = random.Random(f"mmr/{kind}/{seed}")
     net, (r, f) = _net(rng, kind), _tariff(rng, negative=True)
@@ -469,7 +474,8 @@ def test_mid_market_rate(kind: str, seed: int) -> None:
     assert mapped.payments == got.payments
 
 
-@pytest.mark.parametrize(("kind", "seed"), METER_CASES)
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(25))
 def test_supply_demand_ratio(kind: str, seed: int) -> None:
     rng = random.Random(f"sdr/{kind}/{seed}")
     net, (r, f) = _net(rng, kind), _tariff(rng, negative=False)
@@ -489,14 +495,16 @@ def test_supply_demand_ratio_refuses_what_it_does_not_define() -> None:
     assert got.prices.sell == 0
 
 
-@pytest.mark.parametrize(("kind", "seed"), METER_CASES)
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(25))
 def test_bill_sharing(kind: str, seed: int) -> None:
     rng = random.Random(f"bs/{kind}/{seed}")
     net, (r, f) = _net(rng, kind), _tariff(rng, negative=True)
     _compare_shared(share("bill_sharing", net, r, f), slow.bill_sharing(net, r, f), net)
 
 
-@pytest.mark.parametrize(("kind", "seed"), METER_CASES)
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(25))
 def test_mid_market_rate_with_a_tariff_per_member_is_balanced_and_rational(kind: str, seed: int) -> None:
     """2.29 fixes no formula, but exact balance with the retailers, and nobody worse off than under its own tariff."""
     rng = random.Random(f"own/{kind}/{seed}")
@@ -532,11 +540,9 @@ def _check_keys(got: Shared, want: dict[str, int], net: dict[str, int]) -> None:
     assert got.surplus_u == 0
 
 
-KEY_CASES = [pytest.param(kind, seed, id=f"{kind}-{seed}") for kind in METERS for seed in range(15)]
-
-
-@pytest.mark.parametrize(("kind", "seed"), KEY_CASES)
 @pytest.mark.parametrize("key", ["static", "static_redistribute", "pro_rata", "priority", "equal", "ex_ante_variable"])
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(15))
 def test_keys_with_one_price(key: str, kind: str, seed: int) -> None:
     rng = random.Random(f"{key}/{kind}/{seed}")
     net = _net(rng, kind)
@@ -576,7 +582,8 @@ def test_keys_with_one_price(key: str, kind: str, seed: int) -> None:
         assert {m: own.payments.get(m, 0) for m in net} == pays
 
 
-@pytest.mark.parametrize(("kind", "seed"), KEY_CASES)
+@pytest.mark.parametrize("kind", METERS)
+@looped("seed", range(15))
 def test_key_per_pair(kind: str, seed: int) -> None:
     rng = random.Random(f"pair/{kind}/{seed}")
     net = _net(rng, kind)

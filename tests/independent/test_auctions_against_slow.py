@@ -16,6 +16,7 @@ import pytest
 from core.errors import MarketError
 from market import Order, Result, Side, clear, make_rule
 from market.rules.periodic_call import PeriodicCall
+from tests.effort import looped
 from tests.independent import slow_auctions as slow
 from tests.independent import slow_rules
 from tests.independent.slow_rules import SlowOrder
@@ -99,7 +100,7 @@ def test_sbba(kind: str, seeds: range) -> None:
         assert got.price == one.buy_price
 
 
-@pytest.mark.parametrize("seed", range(12))
+@looped("seed", range(12))
 def test_sbba_draws_every_seller(seed: int) -> None:
     rng = random.Random(f"sbba-draw/{seed}")
     k = rng.randint(2, 5)
@@ -150,7 +151,7 @@ def test_huang(kind: str, seeds: range) -> None:
         assert got.volume_wh == want.volume
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_huang_with_unit_orders_is_trade_reduction(seed: int) -> None:
     """Section 5, number 10."""
     book, rng = draw("lots", seed, "huang-unit")
@@ -329,8 +330,8 @@ def test_vickrey_example() -> None:
 # 2.10 -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("pricing", ["uniform_price", "pair_price"])
+@looped("seed", range(60))
 def test_one_call(pricing: str, seed: int) -> None:
     book, rng = draw(rng_kind := ("plain", "ties", "several", "exact_meet")[seed % 4], seed, "call")
     k = rng.choice((F(0), F(1, 2), F(1, 3)))
@@ -341,7 +342,7 @@ def test_one_call(pricing: str, seed: int) -> None:
     assert got.price == want.price
 
 
-@pytest.mark.parametrize("seed", range(80))
+@looped("seed", range(80))
 def test_calls_carry_over(seed: int) -> None:
     """Orders are collected between calls, rest with their first arrival time, and leave at the gate."""
     rng = random.Random(f"calls/{seed}")
@@ -396,7 +397,7 @@ def test_central_optimum_without_blocks(kind: str, seeds: range) -> None:
         assert nonzero(got.fills) == nonzero(want.fills)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_central_optimum_with_blocks(seed: int) -> None:
     rng = random.Random(f"blocks/{seed}")
     book = slow.draw_book(rng, rng.randint(2, 7), (0, 4), (0, 9))
@@ -435,7 +436,7 @@ def test_random_pairs_draws_until_none_is_left(kind: str, seeds: range) -> None:
         assert {o.oid: o.q - left[o.oid] for o in kept if o.q > left[o.oid]} == nonzero(got.fills)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@looped("seed", range(8))
 def test_random_pairs_sees_everything(seed: int) -> None:
     rng = random.Random(f"pairs-all/{seed}")
     book = slow.draw_book(rng, 5, (1, 3), (0, 6))

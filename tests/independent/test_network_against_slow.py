@@ -17,6 +17,7 @@ import pytest
 from market import Order, Result, Side, clear
 from market.envelopes import envelopes
 from market.feeder import Feeder
+from tests.effort import looped
 from tests.independent import slow_network as slow
 from tests.independent import slow_rules
 
@@ -161,7 +162,7 @@ def test_lindistflow_more(kind: str) -> None:
     assert set(seen) == {"unique", "interval", "nothing", "infeasible"} or kind == "bare"
 
 
-@pytest.mark.parametrize("seed", range(30))
+@looped("seed", range(30))
 def test_without_limits_it_is_the_call_auction(seed: int) -> None:
     rng = random.Random(f"wide/{seed}")
     grid = draw_grid(rng, base=False)
@@ -377,8 +378,8 @@ def test_envelope_example() -> None:
     assert sum(got.limit_wh) == pytest.approx(UNIT_WH, abs=2)
 
 
-@pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("how", ["equal", "proportional"])
+@looped("seed", range(25))
 def test_the_rule_clears_within_its_envelopes(how: str, seed: int) -> None:
     """What an agent sells (buys) in all is at most its limit; an agent's worst orders are cut first."""
     rng = random.Random(f"within/{how}/{seed}")

@@ -35,6 +35,7 @@ from market.settlement import (
     settle_sharing,
     sum_finer,
 )
+from tests.effort import looped
 
 
 def _load(name: str) -> ModuleType:
@@ -79,7 +80,7 @@ def test_examples_of_the_largest_remainder(shares: list[Fraction], total: int | 
     assert rules.largest_remainder(shares, total) == want
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_two_writings_of_the_largest_remainder(seed: int) -> None:
     rng = random.Random(seed)
     den = rng.choice([1, 2, 3, 10, 1000])
@@ -135,7 +136,7 @@ def _positions(trades: list[list[tuple[int, int, int, Fraction]]], n: int) -> li
     return [slow.from_trades([(b, s, wh, p, p) for b, s, wh, p in rows], n) for rows in trades]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_contracts_from_trades(seed: int) -> None:
     rng = random.Random(f"trades/{seed}")
     n, slots = rng.randint(2, 6), rng.randint(1, 4)
@@ -145,7 +146,7 @@ def test_contracts_from_trades(seed: int) -> None:
     assert amounts.tolist() == [slow.line(p, wh) for rows in trades for _, _, wh, p in rows]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@looped("seed", range(40))
 def test_contracts_from_trades_with_two_prices(seed: int) -> None:
     """Law (f): the operator keeps the difference of the two rounded lines."""
     rng = random.Random(f"two/{seed}")
@@ -193,8 +194,8 @@ def _random_pool(rng: random.Random, kind: str) -> tuple[list[Any], bool]:
     return lines, strong
 
 
-@pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("kind", ["strong", "weak", "retailer", "large"])
+@looped("seed", range(60))
 def test_contracts_from_pool(kind: str, seed: int) -> None:
     rng = random.Random(f"pool/{kind}/{seed}")
     n = 5
@@ -367,8 +368,8 @@ def _settle_both(w: Window, rule: ResidualRule, residuals: list[Any]) -> tuple[P
     return got, want
 
 
-@pytest.mark.parametrize("seed", range(80))
 @pytest.mark.parametrize("mode", ["individual", "netted", "imbalance_single", "imbalance_dual"])
+@looped("seed", range(80))
 def test_contracts_and_residuals(mode: str, seed: int) -> None:
     """Energy charge: the levels of one direction are one line, import and export two.
 
@@ -389,8 +390,8 @@ def test_contracts_and_residuals(mode: str, seed: int) -> None:
     _check_laws(got, w)
 
 
-@pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("mode", ["individual", "netted"])
+@looped("seed", range(60))
 def test_tolerance(mode: str, seed: int) -> None:
     """The first x % of the contract at its price, the excess by the mode; members that only buy or only sell.
 
@@ -405,7 +406,7 @@ def test_tolerance(mode: str, seed: int) -> None:
     _check_laws(got, w)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@looped("seed", range(40))
 def test_without_contracts_it_is_the_bill_of_no_market(seed: int) -> None:
     w = _window(f"nothing/{seed}")
     arrays = (_a(w.imports), _a(w.exports))
@@ -437,8 +438,8 @@ def test_worked_slot() -> None:
 # Meter-based pools ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(50))
 @pytest.mark.parametrize("rule", ["mid_market_rate", "supply_demand_ratio", "bill_sharing"])
+@looped("seed", range(50))
 def test_meter_based_pools(rule: str, seed: int) -> None:
     w = _window(f"sharing/{rule}/{seed}", one_tariff=True)
     if rule == "supply_demand_ratio":
@@ -534,7 +535,7 @@ def _posted(lines: DifferenceLines, slots: int, width: int) -> dict[str, np.ndar
     return out
 
 
-@pytest.mark.parametrize("seed", range(20))
+@looped("seed", range(20))
 def test_a_correction_is_a_difference_and_settling_twice_changes_nothing(seed: int) -> None:
     rng = random.Random(f"correction/{seed}")
     w = _window(f"correction/{seed}")
@@ -554,7 +555,7 @@ def test_a_correction_is_a_difference_and_settling_twice_changes_nothing(seed: i
         assert len(posted.slot) == len(twice.slot) == len(lines.slot)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@looped("seed", range(30))
 def test_coarse_meters_are_spread_exactly(seed: int) -> None:
     rng = random.Random(f"spread/{seed}")
     n, slots = rng.randint(1, 4), 12

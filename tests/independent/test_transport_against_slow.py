@@ -17,6 +17,7 @@ import pytest
 from market import Order, Result, Side, clear
 from market.feeder import Feeder
 from market.terms import Terms
+from tests.effort import looped
 from tests.independent import slow_auctions, slow_rules
 from tests.independent import slow_transport as slow
 from tests.independent.slow_rules import SlowOrder
@@ -210,7 +211,7 @@ def test_preference_price_more(pricing: str, kind: str) -> None:
         preference_case(seed, kind, pricing)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@looped("seed", range(40))
 def test_without_preferences_it_is_the_call_auction(seed: int) -> None:
     """Optimum and price are those of 2.1; one class has one price."""
     rng = random.Random(f"none/{seed}")
@@ -377,7 +378,7 @@ def test_examples() -> None:
     assert got.diagnostics["network_charges_u"] == F(3 * UNITS, 1000)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@looped("seed", range(60))
 def test_the_slow_optimum_by_trying_everything(seed: int) -> None:
     """Tiny books: every whole assignment."""
     rng = random.Random(f"tiny/{seed}")

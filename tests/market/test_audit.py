@@ -100,6 +100,7 @@ def test_r1_best_misreport_is_that_of_the_specification() -> None:
     assert outcome.gain_u("price") / outcome.optimum_u == Fraction(8, 112)
 
 
+@pytest.mark.slow
 def test_efficiency_of_trade_reduction_is_that_of_the_specification() -> None:
     """n=10 unit books, section 1: trade reduction 0.94, McAfee 0.98 with 6.2 % for the operator (0.02 either way)."""
     options = {"families": ["unit"], "books": 150, "agents_per_side": 10, "misreports": Search(False, False, False)}
@@ -117,6 +118,7 @@ def test_efficiency_of_trade_reduction_is_that_of_the_specification() -> None:
 # --- reports ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_bytes_for_every_number_of_processes() -> None:
     options = {"families": ["uniform", "thin"], "books": 20, "misreports": Search(most=6)}
     one = audit("pair_price", processes=1, **options)  # type: ignore[arg-type]

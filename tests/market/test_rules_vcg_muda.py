@@ -355,12 +355,11 @@ def test_the_same_search_finds_gains_where_there_are_some(rule: tuple[str, dict[
     assert any(gained > 0 for gained, _ in gains(range(8), by_name(rule)))
 
 
-@pytest.mark.parametrize(("variant", "n", "share"), [
-    ("vickrey", 5, 0.52),
-    pytest.param("lottery", 5, 0.46, marks=pytest.mark.slow),
-    pytest.param("vickrey", 20, 0.83, marks=pytest.mark.slow),
-    pytest.param("lottery", 20, 0.69, marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "n", "share"),
+    [("vickrey", 5, 0.52), ("lottery", 5, 0.46), ("vickrey", 20, 0.83), ("lottery", 20, 0.69)],
+)
 def test_muda_reaches_the_published_share_of_the_best_welfare(variant: str, n: int, share: float) -> None:
     """Unit books, values uniform on 0..1000, a coin per agent: market-rules 1."""
     rng = np.random.default_rng(n)

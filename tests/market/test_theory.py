@@ -199,6 +199,7 @@ def test_incentives_find_what_theory_says_on_one_book() -> None:
     assert (gain, welfare) == (8 * 10_000, (120 + 78 + 110 - 30 - 180) * 10_000)
 
 
+@pytest.mark.slow
 def test_incentives_under_every_coin() -> None:
     results = run_bench(["incentives, MUDA"])
     assert len(results) == 4

@@ -63,6 +63,7 @@ def test_rules_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_a_false_declaration_ends_with_1_and_its_counterexample(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def test_the_shipped_table_is_of_the_rules_as_they_are() -> None:
     assert not stale, f"these rules were changed after they were measured; run: {RENEW}"
 
 
-@pytest.mark.parametrize("name", ["uniform_price", "mcafee", "bill_sharing"])
+@pytest.mark.parametrize("name", ["uniform_price", "mcafee", pytest.param("bill_sharing", marks=pytest.mark.slow)])
 def test_the_shipped_table_is_what_an_audit_gives(name: str) -> None:
     measured_again(name)
 
@@ -102,6 +102,7 @@ def test_a_rule_that_nobody_measured(capsys: pytest.CaptureFixture[str], monkeyp
     assert "`peerwatt rules --audit` measures them all" in text
 
 
+@pytest.mark.slow
 def test_measuring_fills_the_cache_or_a_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from peerwatt.prepare import prepare
 from peerwatt.results.record import ENVELOPE_COLUMNS
 from peerwatt.scenario import load_scenario
 from peerwatt.system import System
+from tests.effort import effort
 from tests.peerwatt.districts import assert_verified, district, home, plane
 from tests.peerwatt.planned import all_kinds, cycle_of, street
 from tests.peerwatt.test_run_windows import assert_equal, assert_same_for, drive
@@ -179,7 +180,7 @@ def test_cars_know_what_they_cannot_catch_up() -> None:
     assert urgent.T.tolist() == [[0, 300, 300, 400], [0, 0, 0, 0]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 @given(st.lists(st.integers(-500, 500), min_size=9, max_size=9), st.integers(0, 900), st.integers(0, 900))
 def test_a_slot_ends_within_its_limits_or_with_nothing_left_that_could_give_way(
     numbers: list[int], most: int, feed: int

@@ -143,15 +143,6 @@ def test_dark_shares_add_up_however_the_slot_is_cut() -> None:
             {
                 "outages": [FAULT],
                 "microgrid": {"forming": "home-1"},
-                "inverters": {"standard": "ieee1547-2018-b", "functions": ["volt_var"]},
-            },
-            "outages",
-            "inverter functions",
-        ),
-        (
-            {
-                "outages": [FAULT],
-                "microgrid": {"forming": "home-1"},
                 "network": {"source": "cigre:lv", "phases": "three"},
             },
             "microgrid",

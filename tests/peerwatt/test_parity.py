@@ -37,6 +37,7 @@ def assert_same_books(a: peerwatt.Run, b: peerwatt.Run) -> None:
         assert bytes_of(a, table) == bytes_of(b, table), table
 
 
+@pytest.mark.slow
 def test_paced_with_a_battery_behind_modbus_gives_the_same_bytes(tmp_path: Path) -> None:
     virtual = peerwatt.run("street5", tmp_path / "virtual", overrides=EMULATED, report=False)
     paced = peerwatt.run("street5", tmp_path / "paced", overrides=EMULATED, report=False, speed=20_000)

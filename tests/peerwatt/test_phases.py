@@ -211,6 +211,7 @@ def test_limits_are_judged_by_each_phase(tmp_path: Path) -> None:
     assert set(run.summary["violations"]["by_kind"]) >= {"unbalance", "neutral_overload"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
     def stop(done: int, _total: int) -> None:
         raise KeyboardInterrupt

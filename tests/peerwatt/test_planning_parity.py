@@ -54,6 +54,7 @@ def test_served_plans_come_to_the_books_of_the_simulation(tmp_path: Path) -> Non
     assert run.table("buildings")["bought_wh"].sum() > 0
 
 
+@pytest.mark.slow
 def test_a_service_that_starts_again_goes_on_with_the_plans_that_stood(tmp_path: Path) -> None:
     world = World(a_day())
     file = PlantFile(tmp_path / "plant.npz", world.config.run_id)
@@ -63,6 +64,7 @@ def test_a_service_that_starts_again_goes_on_with_the_plans_that_stood(tmp_path:
     hold_against_the_run(world, state, peerwatt.run(a_day(), tmp_path / "run", report=False))
 
 
+@pytest.mark.slow
 def test_a_resident_takes_over_in_the_live_market_and_after_a_restart_it_still_holds(tmp_path: Path) -> None:
     """What a member says of its slots by hand is worth what the scenario would have said, also for replayed slots."""
     scenario = a_day()

@@ -16,7 +16,7 @@ import pytest
 from core import GridError, RunError, file_sha256
 from peerwatt.results import TABLES, Run, RunWriter
 from peerwatt.results.buffer import chunk_slots
-from peerwatt.results.schemas import SLOT_TABLES, TWINS
+from peerwatt.results.schemas import BESIDE_ENVELOPES, SLOT_TABLES, TWINS
 from peerwatt.results.static import static_from_json, static_to_json
 from peerwatt.results.tables import arrow_schema
 from peerwatt.results.testing import MadeUpRun, made_up_static
@@ -106,6 +106,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_a_folder_to_resume(
     made_up: MadeUpRun, reference: Path, tmp_path: Path
 ) -> None:
@@ -152,8 +153,9 @@ def test_checkpoint_only_at_the_end_of_a_part(made_up: MadeUpRun, tmp_path: Path
         other.checkpoint({"x": np.array([{}], dtype=object)}, 96)
 
 
-ELSEWHERE = (*TWINS, "inverters", "envelopes")
-"""Tables that not every run has: of phases (test_phases), of inverter functions (test_run_inverters), of envelopes."""
+ELSEWHERE = (*TWINS, "inverters", "envelopes", BESIDE_ENVELOPES)
+"""Tables that not every run has: of phases (test_phases), of inverter functions (test_run_inverters), of envelopes
+(test_envelopes_run, test_envelopes_outages)."""
 
 
 def test_tables_hold_what_their_schemas_say(reference: Path, made_up: MadeUpRun) -> None:

@@ -117,6 +117,7 @@ def test_volt_var_is_what_an_independent_loop_finds(tmp_path: Path) -> None:
     assert_verified(run)
 
 
+@pytest.mark.slow
 def test_a_curve_far_too_steep_for_plain_iteration_converges(tmp_path: Path) -> None:
     run = peerwatt.run(stressed(inverter(STEEP_X, STEEP_Y)), tmp_path / "run")
     block = run.summary["inverters"]

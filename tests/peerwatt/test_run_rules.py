@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import peerwatt
 from market.registry import rule_classes
+from tests.effort import effort
 from tests.peerwatt.districts import (
     assert_verified,
     district,
@@ -134,8 +135,9 @@ def test_every_strongly_balanced_rule_is_among_those_with_the_identity() -> None
     assert set(NOT_ALL_IS_TRADED) <= strong
 
 
+DAYS = effort(31, everyday=7)
 FONTANA_MONTH = {
-    "time": {"start": "2017-05-01", "end": None, "days": 31, "slot_minutes": 60, "zone": "Etc/GMT+8"},
+    "time": {"start": "2017-05-01", "end": None, "days": DAYS, "slot_minutes": 60, "zone": "Etc/GMT+8"},
     "power_flow": "none",
     "network": None,
     "contracts": {"default": flat(0.257, 0.041)},
@@ -143,13 +145,15 @@ FONTANA_MONTH = {
 }
 
 
-@pytest.mark.parametrize("case", BALANCED, ids=names)
+@pytest.mark.parametrize("case", [
+    pytest.param(c, id=names(c), marks=[] if i % 3 == 0 else pytest.mark.slow) for i, c in enumerate(BALANCED)
+])  # fmt: skip
 def test_savings_are_exact_on_a_month_of_measured_homes(case: Case, tmp_path: Path) -> None:
     rule, parameters = case
     stage = {"market": None, "market.stages": [{"rule": rule, "parameters": parameters}]}
     run = peerwatt.run("fontana", tmp_path / "run", overrides=FONTANA_MONTH | stage)
-    assert run.static.n_slots == 31 * 24
-    assert assert_savings_identity(run, 257_000, 41_000) > 1_000_000
+    assert run.static.n_slots == DAYS * 24
+    assert assert_savings_identity(run, 257_000, 41_000) > 1_000_000 * DAYS / 31
 
 
 def csv_profiles(folder: Path, nets: list[list[int]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -175,7 +179,9 @@ NETS = st.integers(2, 5).flatmap(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(12, everyday=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(nets=NETS, case=st.sampled_from(BALANCED), prices=st.tuples(st.integers(0, 300), st.integers(21, 300)))
 def test_savings_are_exact_for_any_profiles(
     nets: list[list[int]], case: Case, prices: tuple[int, int], tmp_path_factory: Any

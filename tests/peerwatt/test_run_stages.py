@@ -143,6 +143,7 @@ def test_a_continuous_intraday_session_with_ramping_quotes(forecast: str, tmp_pa
         assert "spot" in set(trades.deal)
 
 
+@pytest.mark.slow
 def test_continuous_sessions_do_not_depend_on_windows() -> None:
     stages = [{"name": "intraday", "rule": "continuous_double_auction", "rounds": 3, "gate": {"minutes_before": 60}},
               {"name": "spot", "rule": "continuous_double_auction", "rounds": 3}]  # fmt: skip

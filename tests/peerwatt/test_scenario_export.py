@@ -30,6 +30,7 @@ from peerwatt.scenario import (
 )
 from peerwatt.scenario.reference import models_in_order, with_reference
 from peerwatt.scenario.source import parse_document
+from tests.effort import effort
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "scenario.md"
@@ -100,7 +101,7 @@ scenarios = st.fixed_dictionaries(
 
 
 @given(scenarios)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 def test_any_valid_scenario_survives_writing_and_reading(value: dict[str, Any]) -> None:
     scenario = load_scenario(value).scenario
     text = resolved_yaml(scenario)

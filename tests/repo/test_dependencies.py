@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 
 from tests.repo.files import PACKAGES, ROOT, name_of, package_files, tree
 
@@ -35,6 +36,7 @@ def _project() -> dict[str, list[str]]:
     }
 
 
+@cache
 def _imported() -> dict[str, str]:
     """Distribution of every third-party import, with a place where it stands."""
     found: dict[str, str] = {}

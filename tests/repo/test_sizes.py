@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 
 from tests.repo.files import name_of, package_files, tree
 
@@ -27,6 +28,7 @@ def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return whole
 
 
+@cache
 def _too_long() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in package_files():

@@ -92,14 +92,16 @@ async def test_it_goes_on_where_it_ended_and_rotates_by_size_and_day(tmp_path: P
     assert len(_files(tmp_path)) > 3
     clock = Clock()
     clock.now += timedelta(days=1)
+    head = verify(tmp_path).records
     async with await GuardianJournal.open(tmp_path, clock) as journal:
-        assert await journal.append("alarm", {}) == 34
-    assert _files(tmp_path)[-1].name == "000000000033-20261124.jsonl"
+        assert await journal.append("alarm", {}) == head + 3  # after the part's first record and that it was opened
+    name = f"{head + 1:012d}-20261124.jsonl"
+    assert _files(tmp_path)[-1].name == name
     clock.now -= timedelta(days=3)  # the wall clock jumps back: the chain goes on in the same file
     async with await GuardianJournal.open(tmp_path, clock):
         pass
-    assert _files(tmp_path)[-1].name == "000000000033-20261124.jsonl"
-    assert verify(tmp_path).ok and verify(tmp_path).records == 37
+    assert _files(tmp_path)[-1].name == name
+    assert verify(tmp_path).ok and verify(tmp_path).records == head + 6
 
 
 async def test_a_journal_that_lost_power_while_it_was_begun_is_begun_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from controllers.inverter import load_settings, standard_names
 from controllers.inverter.device_curves import Bases, Held, differences, wanted_of
 from hardware.sunspec.curves import DROOP, VOLT_VAR, CurvePoints, DroopNumbers, Stored
+from tests.effort import effort
 
 BASES = Bases(kw_per_kva=10.0 / 11.0, var_max_per_kva=0.44)
 ON = {"volt_watt_on": True}
@@ -54,7 +55,7 @@ def test_percent_of_var_and_of_va_are_the_same_curve_in_other_words() -> None:
     assert "VAR_MAX_PCT cannot be taken over" in text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(200, everyday=40), deadline=None)
 @given(
     at=st.integers(0, 3),
     by=st.floats(0.5, 30.0),

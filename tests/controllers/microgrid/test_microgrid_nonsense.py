@@ -14,6 +14,7 @@ from controllers.microgrid.image import Command, Decision, Do, Image, Order, Sid
 from controllers.microgrid.settings import Settings
 from controllers.microgrid.supervisor import Supervisor
 from tests.controllers.microgrid.small import DARK, GOOD, QUICK, Plant, battery, block, image
+from tests.effort import effort
 
 HASTY = replace(QUICK, enter_service_s=0.4, sync_dwell_s=0.2, reconnect_again_s=0.5, black_wait_s=0.3, forgive_s=5.0)
 WORDS = {"switch": {"open", "hold"}, "source": {"form 50.0", "follow 0.0", "halt"}, "load": {"hold", "shed"}}
@@ -122,7 +123,7 @@ class _Shedding:
             assert load.id not in gone or not worse, (load.id, worse)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=effort(30, everyday=6), deadline=None)
 @given(st.integers(0, 2**32))
 def test_nonsense_never_leads_to_a_dangerous_command(seed: int) -> None:
     rng = random.Random(seed)

@@ -14,6 +14,7 @@ from core import GridError
 from grid.island import kernel as k
 from grid.island.spec import IslandSpec, LoadSpec, SourceSpec, SwitchSpec
 from grid.island.world import IslandWorld, Told
+from tests.effort import effort
 
 BATTERY = SourceSpec("b1", 30.0, charge_kw=30.0, capacity_kwh=60.0, droop_hz_per_kw=1 / 30, droop_pu_per_kvar=0.002)
 STIFF = LoadSpec("l1", 1, 12.0, tan_phi=0.3, exponent=0.0, per_hz=0.0)
@@ -119,7 +120,7 @@ def test_the_first_slope_is_power_over_mass() -> None:
         max_size=12,
     ),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 def test_energy_is_balanced_whatever_happens_and_however_time_is_cut(
     seed: int, acts: list[tuple[float, tuple[str, str, float | None]]]
 ) -> None:

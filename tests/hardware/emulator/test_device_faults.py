@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hardware.emulator.device_port import Refusal
 from hardware.emulator.faults import CATALOGUE
+from tests.effort import effort
 from tests.hardware.emulator.device_bench import Bench
 
 MAP_FAULTS = {"end-without-length", "wrong-model-length", "vendor-model", "map-change"}
@@ -58,7 +59,7 @@ WRITABLE = sorted((40000 + cell.at, cell.size) for cell in Bench().block if cell
 WORD = st.one_of(st.integers(0, 30), st.sampled_from([100, 5000, 10_000, 0x8000, 0xFFFF]), st.integers(0, 0xFFFF))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(60, everyday=12), deadline=None)
 @given(
     faults=st.lists(st.sampled_from(sorted(PLAYED)), max_size=6),
     steps=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(WRITABLE), WORD, WORD), max_size=40),

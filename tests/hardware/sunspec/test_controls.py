@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from core.errors import DeviceError
 from hardware.driver import Fallback, Group, Order
 from hardware.sunspec.storage_control import set_point_of
+from tests.effort import effort
 from tests.hardware.sunspec.maps import COMMON, CONTROLS_123, MapDevice, met, model_words, new_storage, old_inverter
 
 
@@ -203,7 +204,7 @@ async def test_r09_a_nonsense_fallback_is_refused():
             driver.encode(Order("limit_w", 100.0, 20, fallback=fallback))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=effort(300, everyday=60))
 @given(value=st.floats(allow_nan=True) | st.floats(-9000, 9000), timer=st.integers(-10, 1 << 33), new=st.booleans(),
        name=st.sampled_from(["limit_w", "power_w", "charge_limit_w", "discharge_limit_w", "connect"]))  # fmt: skip
 async def test_r09_every_order_is_carried_out_as_asked_or_refused(value, timer, new, name):

@@ -77,7 +77,7 @@ def row_of(bill: Bill) -> dict[str, Any]:
     return {name: column[0].item() for name, column in columns.items() if name not in {"period", "member"}}
 
 
-@pytest.mark.parametrize("keep_slots", [1_000, 6])
+@pytest.mark.parametrize("keep_slots", [pytest.param(1_000, marks=pytest.mark.slow), 6])
 @pytest.mark.parametrize("rule", ["uniform_price", pytest.param("mid_market_rate", marks=pytest.mark.slow)])
 def test_served_months_are_those_of_the_run(tmp_path: Path, keep_slots: int, rule: str) -> None:
     served = Served(tmp_path, keep_slots, rule)
@@ -134,6 +134,7 @@ def check_sums(sums: list[PeriodSums], run: peerwatt.Run) -> None:
         assert month.lines_u == {line: int(mine[f"{line}_u"].sum()) for line in LINES}
 
 
+@pytest.mark.slow
 def test_a_month_that_is_not_over_is_billed_so_far_and_an_erased_member_leaves_the_others_bills_alone(
     tmp_path: Path,
 ) -> None:

@@ -125,7 +125,7 @@ def test_other_rules(rule: str, tmp_path: Path) -> None:
 SLOW = [pytest.param(rule, marks=pytest.mark.slow) for rule in ("network_charges", "operating_envelopes")]
 
 
-@pytest.mark.parametrize("rule", ["lindistflow", *SLOW])
+@pytest.mark.parametrize("rule", [pytest.param("lindistflow", marks=pytest.mark.slow), *SLOW])
 def test_rules_that_look_at_the_network(rule: str, tmp_path: Path) -> None:
     scenario = with_rule(fine_meters(everything(1)), rule)
     scenario["network"]["loading_max"] = 0.02
