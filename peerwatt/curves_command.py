@@ -6,16 +6,17 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peerwatt.arguments import names
+from peerwatt.arguments import names, positive
 
 if TYPE_CHECKING:
-    from controllers.inverter.device_curves import Bases, Held
+    from controllers.inverter.device_curves import Held
     from controllers.inverter.settings import FunctionSettings
     from hardware.address import Address
     from peerwatt.inverter_curves import Seen
@@ -35,9 +36,13 @@ def add_curves(commands: Any, add_command: Callable[..., argparse.ArgumentParser
     )
     curves.add_argument("address", metavar="HOST[:PORT]", help="or tls://HOST?ca=..., rtu:///dev/ttyUSB0?baud=9600")
     curves.add_argument("--unit", type=int, default=1, metavar="N", help="unit (device id) there (default: 1)")
-    curves.add_argument("--timeout", type=float, default=_TIMEOUT_S, metavar="S", help="wait for each answer [s]")
+    curves.add_argument("--timeout", type=positive, default=_TIMEOUT_S, metavar="S", help="wait for each answer [s]")
     what = curves.add_mutually_exclusive_group()
-    what.add_argument("--against", metavar="WHAT", help=f"say what differs from {_WHAT}; exit code 1 if anything does")
+    what.add_argument(
+        "--against",
+        metavar="WHAT",
+        help=f"say what differs from {_WHAT}; exit code 1 unless all agrees",
+    )
     what.add_argument("--write", metavar="WHAT", help="write what differs; what stood before is kept in a file first")
     curves.add_argument("--functions", type=names, metavar="A,B", help="functions to be on, e.g. volt_var,volt_watt")
     curves.add_argument(
@@ -66,7 +71,8 @@ def _curves(args: argparse.Namespace) -> int:
         return FOUND_SOMETHING
 
 
-Source = Callable[["Seen"], Mapping[int, "Held"]]
+Source = Callable[["Seen"], tuple[Mapping[int, "Held"], tuple[str, ...]]]
+"""What the device should hold, and what of it no curve model can say."""
 
 
 async def _at(address: Address, args: argparse.Namespace, source: Source | None) -> int:
@@ -80,11 +86,13 @@ async def _at(address: Address, args: argparse.Namespace, source: Source | None)
         sys.stdout.write(json.dumps(seen.document(), indent=1) + "\n" if args.json else text_of(seen))
         if source is None:
             return 0
-        wanted = source(seen)
+        wanted, notes = source(seen)
+        for note in notes:
+            sys.stderr.write(f"note: {note}\n")
         apart = differences(seen.held, wanted, seen.bases)
-        _say(args.write or args.against, apart, out=sys.stderr if args.json else sys.stdout)
+        _say(args.write or args.against, apart, notes=bool(notes), out=sys.stderr if args.json else sys.stdout)
         if not apart or not args.write:
-            return FOUND_SOMETHING if apart else 0
+            return FOUND_SOMETHING if apart or notes else 0
         return await _write(line, args, seen, {model: wanted[model] for model in apart})
     finally:
         await line.close()
@@ -94,7 +102,7 @@ async def _write(line: Any, args: argparse.Namespace, seen: Seen, wanted: Mappin
     """Keep what stands, ask for the serial number, write, look again."""
     from controllers.inverter.device_curves import REACTIVE, differences
     from core.errors import DeviceError
-    from peerwatt.inverter_curves import look, put
+    from peerwatt.inverter_curves import look, put, ready
 
     if others := seen.overriding if any(one.on and model in REACTIVE for model, one in wanted.items()) else ():
         raise DeviceError(
@@ -106,10 +114,12 @@ async def _write(line: Any, args: argparse.Namespace, seen: Seen, wanted: Mappin
         raise DeviceError(
             f"the device has no model {missing[0]}; nothing was written", local=True, remedy="choose --functions it has"
         )
+    ready(seen, wanted)
     _confirmed(args.serial, seen.identity.serial)
-    file = _keep(seen, args.keep)
-    sys.stdout.write(f"\nkept what stands: {file}\n")
-    undo = f"peerwatt curves {args.address} --unit {args.unit} --write {file}"
+    file = _keep(seen, args.keep).absolute()
+    undo = shlex.join(["peerwatt", "curves", args.address, "--unit", str(args.unit), "--write", str(file)])
+    sys.stdout.write(f"\nkept what stands: {file}\nto go back, also after an interruption: {undo}\n")
+    sys.stdout.flush()
     try:
         await put(line, args.unit, seen, wanted, _told)
         after = await look(line, args.unit)
@@ -119,7 +129,6 @@ async def _write(line: Any, args: argparse.Namespace, seen: Seen, wanted: Mappin
         ) from error
     apart = differences(after.held, wanted, after.bases)
     _say(args.write, apart, out=sys.stdout)
-    sys.stdout.write(f"to go back: {undo}\n")
     return FOUND_SOMETHING if apart else 0
 
 
@@ -157,7 +166,9 @@ def _keep(seen: Seen, file: Path | None) -> Path:
 
     at: datetime = utc_now()
     serial = "".join(c if c.isalnum() or c in "-_." else "_" for c in seen.identity.serial)
-    file = file or Path(f"curves-{serial}-{at:%Y%m%dT%H%M%SZ}.json")
+    if file is not None and file.suffix != ".json":
+        raise DeviceError(f"{file} is no name of a .json file", local=True, remedy="name it NAME.json")
+    file = file or Path(f"curves-{serial}-{at:%Y%m%dT%H%M%S.%fZ}.json")
     text = json.dumps({**seen.document(), "at": at.isoformat()}, indent=1) + "\n"
     try:
         with file.open("x", encoding="utf-8") as stream:
@@ -173,11 +184,11 @@ def _keep(seen: Seen, file: Path | None) -> Path:
     return file
 
 
-def _say(what: str, apart: Mapping[int, tuple[str, ...]], out: Any) -> None:
+def _say(what: str, apart: Mapping[int, tuple[str, ...]], *, notes: bool = False, out: Any) -> None:
     from controllers.inverter.device_curves import FUNCTIONS
 
     if not apart:
-        out.write(f"\nas in {what}\n")
+        out.write(f"\nas in {what}{', as far as curve models can say it' if notes else ''}\n")
         return
     out.write(f"\nnot as in {what}:\n")
     for model, texts in apart.items():
@@ -190,6 +201,7 @@ def _say(what: str, apart: Mapping[int, tuple[str, ...]], out: Any) -> None:
 
 def _source(what: str, functions: list[str] | None) -> Source:
     """What the device should hold, once its ratings are known. Raises what is wrong with ``what`` at once."""
+    from controllers.inverter.device_curves import wanted_of
     from core.errors import DeviceError
     from peerwatt.inverter_curves import kept
 
@@ -198,23 +210,13 @@ def _source(what: str, functions: list[str] | None) -> Source:
         if functions:
             raise DeviceError("--functions does not go with a kept file", local=True, remedy="leave it away")
 
-        def back(seen: Seen) -> Mapping[int, Held]:
-            if identity.serial != seen.identity.serial:
-                sys.stderr.write(f"note: {what} was taken from serial number {identity.serial}\n")
-            return held
+        def back(seen: Seen) -> tuple[Mapping[int, Held], tuple[str, ...]]:
+            other = identity.serial != seen.identity.serial
+            return held, (f"{what} was taken from serial number {identity.serial}",) if other else ()
 
         return back
     settings = _settings(what, functions)
-    return lambda seen: _of(settings, seen.bases)
-
-
-def _of(settings: FunctionSettings, bases: Bases) -> Mapping[int, Held]:
-    from controllers.inverter.device_curves import wanted_of
-
-    wanted, notes = wanted_of(settings, bases)
-    for note in notes:
-        sys.stderr.write(f"note: {note}\n")
-    return wanted
+    return lambda seen: wanted_of(settings, seen.bases)
 
 
 def _settings(what: str, functions: list[str] | None) -> FunctionSettings:

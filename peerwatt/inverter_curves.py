@@ -116,8 +116,10 @@ async def put(line: Line, unit: int, seen: Seen, wanted: Mapping[int, Held], tel
     tell
         Told what was done, line by line.
 
-    Raises DeviceError at the first write that is not taken; what was done before stands.
+    Raises DeviceError at the first write that is not taken; what was done before stands. What can be known to be
+    impossible beforehand is: then nothing is written.
     """
+    ready(seen, wanted)
     for model, want in wanted.items():
         if not want.on and model in seen.models and seen.models[model].enabled:
             for step in seen.models[model].enable_steps(False):
@@ -129,9 +131,28 @@ async def put(line: Line, unit: int, seen: Seen, wanted: Mapping[int, Held], tel
     for model, want in wanted.items():
         if want.curve is None or model not in seen.models:
             continue
-        standing = await _carried(line, unit, read_curves(seen.models[model].registers.models[model]))
+        registers = seen.models[model].registers
+        standing = await _carried(line, unit, read_curves(registers.models[model], registers.max_registers))
         await _carried(line, unit, write_curve(standing, want.curve, enable=want.on))
         tell(f"{model} {FUNCTIONS[model]}: curve in force, {'on' if want.on else 'off'}")
+
+
+def ready(seen: Seen, wanted: Mapping[int, Held]) -> None:
+    """Raise DeviceError, local, if the device cannot be given what is wanted, or could not be brought back from it."""
+    for model, want in wanted.items():
+        if want.curve is None or model not in seen.models:
+            continue
+        if model in seen.unreadable:
+            raise DeviceError(
+                f"the curve of model {model} in force cannot be read, so it could not be put back; nothing was written",
+                local=True,
+                remedy=f"look with `peerwatt probe --raw`; the device says: {seen.unreadable[model]}",
+            )
+        one = seen.models[model]
+        try:
+            one.steps(one.spare(), want.curve)
+        except DeviceError as error:
+            raise DeviceError(f"{error.message}; nothing was written", local=True, remedy=error.remedy) from error
 
 
 def kept(file: Path) -> tuple[Identity, dict[int, Held]]:

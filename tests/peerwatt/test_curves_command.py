@@ -73,7 +73,7 @@ def test_what_was_written_is_in_force_for_a_stranger_and_can_be_taken_back(
         assert judge.models[712][0].Ena.value == 0
         assert main(["curves", device.address, "--against", *BOTH]) == 0
         (kept,) = here.glob(f"curves-{SERIAL}-*.json")
-        assert f"--write {kept.name}" in said and said.count("curve in force, on") == 3
+        assert f"--write {kept}" in said.partition("curve in force")[0] and said.count("curve in force, on") == 3
         capsys.readouterr()
         device.functions.clear()
         assert main(["curves", device.address, "--write", *BOTH, "--serial", SERIAL]) == 0
@@ -104,7 +104,7 @@ def test_a_write_that_a_device_drops_is_said_with_the_way_back(capsys: pytest.Ca
         assert main(["curves", device.address, "--write", *BOTH, "--serial", SERIAL]) == 1
     (kept,) = here.glob("curves-*.json")
     error = capsys.readouterr().err
-    assert "something else is read back" in error and f"--write {kept.name}" in error
+    assert "something else is read back" in error and f"--write {kept}" in error
 
 
 def test_an_order_beside_the_curves_is_shown_and_stands_against_writing(
@@ -149,6 +149,39 @@ def test_own_settings_come_from_a_file_and_wrong_words_are_refused(
             assert why in capsys.readouterr().err, words
         assert main(["curves", device.address, "--against", "as4777.2-2020-a"]) == 1
         assert "711 frequency droop is left as it is: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("curve", "why"),
+    [
+        ("{x: [0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98], y: [0, 0, 0, 0, 0, 0, 0, 0, 0]}", "takes 1 to"),
+        ("{x: [0.93, 1.07], y: [4400, -4400]}", "does not fit"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_goes_off(
+    capsys: pytest.CaptureFixture[str], here: Path, curve: str, why: str
+) -> None:
+    def by_watt(clock: Callable[[], float]) -> DerDevice:
+        device = _hybrid(clock)
+        at = next(device.base + cell.at for cell in device.holding if cell.path == "712.Ena")
+        device.write(16, at, [1])
+        return device
+
+    (here / "wrong.yaml").write_text(
+        f"standard: ieee1547-2018-b\nfunctions: [volt_var]\nsettings: {{volt_var: {curve}, freq_watt_on: false}}\n"
+    )
+    with served(by_watt) as device:
+        assert main(["curves", device.address, "--write", "wrong.yaml", "--serial", SERIAL]) == 2
+        error = capsys.readouterr().err
+        assert why in error and "nothing was written" in error
+        assert not _WRITES & set(device.functions)
+
+
+def test_a_standard_that_no_model_can_say_is_not_passed_as_kept(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    with served(_hybrid) as device:
+        assert main(["curves", device.address, "--against", "en50549-1-2019"]) == 1
+    said = capsys.readouterr()
+    assert "as far as curve models can say it" in said.out and "711 frequency droop is left as it is" in said.err
 
 
 def test_a_device_without_curves_says_so(capsys: pytest.CaptureFixture[str], here: Path) -> None:
