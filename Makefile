@@ -32,7 +32,7 @@ test: $(VENV)/.installed  ## the everyday tests, a few minutes; PYTEST="..." add
 test-all: $(VENV)/.installed  ## every test but the campaigns of `make soak`
 	@$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder \
 	    -m "not campaign and not timed"  # one more than processors, since some wait
-	$(BIN)/python -m pytest -n $$(nproc) --dist loadfile --no-loadscope-reorder -m "timed and not campaign"
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder -m "timed and not campaign"
 
 SOAK ?=
 soak: $(VENV)/.installed  ## the long campaigns: markets and guardians killed, millions of fuzzed registers and commands
