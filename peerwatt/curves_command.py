@@ -62,6 +62,8 @@ def _curves(args: argparse.Namespace) -> int:
         raise DeviceError("--json shows, --write changes", local=True, remedy="do one after the other")
     if args.functions and not what:
         raise DeviceError("--functions needs --against or --write", local=True, remedy="name a standard")
+    if (args.serial or args.keep) and not args.write:
+        raise DeviceError("--serial and --keep need --write", local=True, remedy="leave them away to look only")
     try:
         return asyncio.run(_at(address, args, _source(what, args.functions) if what else None))
     except DeviceError as error:
@@ -87,6 +89,8 @@ async def _at(address: Address, args: argparse.Namespace, source: Source | None)
         if source is None:
             return 0
         wanted, notes = source(seen)
+        if others := _against_it(seen, wanted):
+            notes = (*notes, f"{others} is on (model 704) and stands against the curves")
         for note in notes:
             sys.stderr.write(f"note: {note}\n")
         apart = differences(seen.held, wanted, seen.bases)
@@ -99,14 +103,14 @@ async def _at(address: Address, args: argparse.Namespace, source: Source | None)
 
 
 async def _write(line: Any, args: argparse.Namespace, seen: Seen, wanted: Mapping[int, Held]) -> int:
-    """Keep what stands, ask for the serial number, write, look again."""
-    from controllers.inverter.device_curves import REACTIVE, differences
+    """Ask for the serial number, keep what stands, write, look again."""
+    from controllers.inverter.device_curves import differences
     from core.errors import DeviceError
     from peerwatt.inverter_curves import look, put, ready
 
-    if others := seen.overriding if any(one.on and model in REACTIVE for model, one in wanted.items()) else ():
+    if others := _against_it(seen, wanted):
         raise DeviceError(
-            f"{' and '.join(others)} is on (model 704) and would stand against it; nothing was written",
+            f"{others} is on (model 704) and would stand against it; nothing was written",
             local=True,
             remedy="switch it off with its maker's tool, or let its timer end",
         )
@@ -115,13 +119,18 @@ async def _write(line: Any, args: argparse.Namespace, seen: Seen, wanted: Mappin
             f"the device has no model {missing[0]}; nothing was written", local=True, remedy="choose --functions it has"
         )
     ready(seen, wanted)
-    _confirmed(args.serial, seen.identity.serial)
+    await _confirmed(args.serial, seen.identity.serial)
+    now = await look(line, args.unit)
+    if (now.identity, now.held, now.overriding) != (seen.identity, seen.held, seen.overriding):
+        raise DeviceError(
+            "the device has changed since it was shown; nothing was written", local=True, remedy="look at it again"
+        )
     file = _keep(seen, args.keep).absolute()
     undo = shlex.join(["peerwatt", "curves", args.address, "--unit", str(args.unit), "--write", str(file)])
     sys.stdout.write(f"\nkept what stands: {file}\nto go back, also after an interruption: {undo}\n")
     sys.stdout.flush()
     try:
-        await put(line, args.unit, seen, wanted, _told)
+        await put(line, args.unit, now, wanted, _told)
         after = await look(line, args.unit)
     except DeviceError as error:
         raise DeviceError(
@@ -137,14 +146,25 @@ def _told(text: str) -> None:
     sys.stdout.flush()
 
 
-def _confirmed(given: str | None, serial: str) -> None:
-    """A person has to name the device that is about to change."""
+def _against_it(seen: Seen, wanted: Mapping[int, Held]) -> str:
+    """Orders that set reactive power beside a curve which should; empty if there are none."""
+    from controllers.inverter.device_curves import REACTIVE
+
+    reactive = any(one.on for model, one in wanted.items() if model in REACTIVE)
+    return " and ".join(seen.overriding) if reactive else ""
+
+
+async def _confirmed(given: str | None, serial: str) -> None:
+    """A person has to name the device that is about to change; its line is served while they type."""
+    from rich.console import Console
+
+    from controllers.commissioning.technician import Question
     from core.errors import DeviceError
+    from peerwatt.commissioning import Terminal
 
     if given is None and sys.stdin.isatty():
-        sys.stdout.write("\nType the device's serial number to write this into it: ")
-        sys.stdout.flush()
-        given = sys.stdin.readline().strip()
+        asked = Question("serial", "\nType the device's serial number to write this into it")
+        given = await Terminal(Console(highlight=False)).answer(asked)
     if not serial:
         raise DeviceError(
             "the device tells no serial number; nothing was written", local=True, remedy="use its own tool"
@@ -223,7 +243,7 @@ def _settings(what: str, functions: list[str] | None) -> FunctionSettings:
     from controllers.inverter import load_settings
     from peerwatt.scenario.inverters import REACTIVE_FUNCTIONS, Inverter
 
-    chosen = Inverter.model_validate({"standard": what})
+    chosen = Inverter(standard=what)
     if what.endswith((".yaml", ".yml")):
         from hardware.yaml_model import load_model
 

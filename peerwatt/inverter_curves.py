@@ -116,10 +116,9 @@ async def put(line: Line, unit: int, seen: Seen, wanted: Mapping[int, Held], tel
     tell
         Told what was done, line by line.
 
-    Raises DeviceError at the first write that is not taken; what was done before stands. What can be known to be
-    impossible beforehand is: then nothing is written.
+    Raises DeviceError at the first write that is not taken; what was done before stands. `ready` says beforehand what
+    can be known to be impossible.
     """
-    ready(seen, wanted)
     for model, want in wanted.items():
         if not want.on and model in seen.models and seen.models[model].enabled:
             for step in seen.models[model].enable_steps(False):

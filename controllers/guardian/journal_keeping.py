@@ -132,7 +132,8 @@ async def pack_apart(folder: Path, first_seq: int, thinned: bool) -> dict[str, A
 
 
 async def _worker(arguments: Sequence[str], good: Sequence[int]) -> str:
-    command = [sys.executable, "-m", "controllers.guardian.journal_packing", *arguments]
+    # -P: a file of the user in the working directory, grid.py say, is not to be imported instead of ours.
+    command = [sys.executable, "-P", "-m", "controllers.guardian.journal_packing", *arguments]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
     try:
@@ -300,10 +301,8 @@ class Keeper:
     async def _summarise(self) -> None:
         if self._keeping.summarise_after_days is None:
             return
-        before, live = (
-            self._utc_now() - timedelta(days=self._keeping.summarise_after_days),
-            Live.of(self._journal.carried),
-        )
+        before = self._utc_now() - timedelta(days=self._keeping.summarise_after_days)
+        live = Live.of(self._journal.carried)
         for part in await self._sealed():
             index = part.index
             if index is not None and index.thinned is None and index.until < before and not live.holds(index):

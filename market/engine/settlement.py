@@ -75,8 +75,9 @@ def results_of(state: State, slot: int) -> list[Result]:
 def substitute(position: Position) -> MeterReading:
     """What stands in for a missing reading: nothing was fed in, and what was bought was drawn.
 
-    Nobody earns by keeping silent: a seller pays for what it did not show to have delivered. The reading, when it comes
-    late, makes a corrected version.
+    A seller earns nothing by keeping silent: it pays for what it did not show to have delivered. Who only consumes is
+    not charged beyond what it bought, until the reading comes: that makes a corrected version, and the bill counts such
+    slots till then.
     """
     return MeterReading(position.bought_wh, 0, SUBSTITUTED, 0, 0)
 

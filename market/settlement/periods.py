@@ -56,7 +56,8 @@ class PeriodTerms:
 class SettledRows:
     """Settled slots of members, one row each: int64 ``(n,)``, lines ``(n, 6)`` in the order of ``BILL_LINES``.
 
-    ``bought_wh`` and ``sold_wh`` are what neighbours delivered and took; amounts in micro-currency, + pays.
+    ``bought_wh`` and ``sold_wh`` are what neighbours delivered and took; amounts in micro-currency, + pays; ``quality``
+    is the meter reading's, as the journal counts it.
     """
 
     slot: Int
@@ -68,13 +69,14 @@ class SettledRows:
     sold_wh: Int
     lines_u: Int
     baseline_u: Int
+    quality: Int
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, ...]]) -> SettledRows:
-        """From rows of (slot, member, version, import, export, bought, sold, baseline, the six lines)."""
-        table = np.array(rows, np.int64).reshape(len(rows), 8 + len(BILL_LINES))
-        slot, member, version, drawn, fed, bought, sold, baseline = table[:, :8].T
-        return cls(slot, member, version, drawn, fed, bought, sold, table[:, 8:], baseline)
+        """From rows of (slot, member, version, import, export, bought, sold, baseline, quality, the six lines)."""
+        table = np.array(rows, np.int64).reshape(len(rows), 9 + len(BILL_LINES))
+        slot, member, version, drawn, fed, bought, sold, baseline, quality = table[:, :9].T
+        return cls(slot, member, version, drawn, fed, bought, sold, table[:, 9:], baseline, quality)
 
     def where(self, chosen: Bool | Int) -> SettledRows:
         """Some of the rows."""
@@ -95,7 +97,7 @@ class SettledRows:
 
     def same_as(self, other: SettledRows) -> Bool:
         """Where two lots of as many rows come to the same, whatever their version, ``(n,)``."""
-        names = ("slot", "member", "import_wh", "export_wh", "bought_wh", "sold_wh", "baseline_u")
+        names = ("slot", "member", "import_wh", "export_wh", "bought_wh", "sold_wh", "baseline_u", "quality")
         equal = (self.lines_u == other.lines_u).all(axis=1)
         for name in names:
             equal &= getattr(self, name) == getattr(other, name)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import ServiceError
+from market.engine.facts import QUALITIES
 from market.engine.state import ERASED, NOT_CHARGED, Charges, SettledVersion, State
 from market.settlement import (
     BILL_LINES,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 MONTH_CLOSED = "the month is settled"
 SO_FAR = "the month is not over"
 PERIOD_LINES = ("fixed", "demand", "vat")
+SUBSTITUTED = QUALITIES.index("substituted")
 _TOGETHER = 64
 """Members whose slots are in memory at once when a month is added up over all."""
 
@@ -74,7 +76,8 @@ class Settled:
 class Bill:
     """A version of a member's bill; version 0 is provisional. It is row 0 of ``made``.
 
-    ``posted``: its charges by the month, or those of a later version, stand in the member's account.
+    ``posted``: its charges by the month, or those of a later version, stand in the member's account. ``substituted``
+    slots rest on a substitute of the meter.
     """
 
     version: int
@@ -82,15 +85,20 @@ class Bill:
     at_us: int
     seq: int
     posted: bool
+    substituted: int
     made: PeriodBills
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodSums:
-    """A month over all members: how many have a bill, sums of the lines, and what every account receives."""
+    """A month over all members: how many have a bill, sums of the lines, and what every account receives.
+
+    ``substituted`` of the members' settled slots, together, rest on a substitute of the meter.
+    """
 
     slots: int
     members: int
+    substituted: int
     closed: bool
     lines_u: dict[str, int]
     accounts_u: dict[str, int]
@@ -151,7 +159,7 @@ def _rows(versions: Sequence[tuple[int, SettledVersion]], members: Sequence[int]
             if (own := version.members.get(member)) is not None:
                 yield (
                     slot, member, version.version, own.import_wh, own.export_wh, own.local_bought_wh,
-                    own.local_sold_wh, own.baseline_u, *own.lines_u,
+                    own.local_sold_wh, own.baseline_u, own.quality, *own.lines_u,
                 )  # fmt: skip
 
 
@@ -193,8 +201,10 @@ def versions_of(terms: PeriodTerms, settled: Settled) -> list[Bill]:
     seq = np.array([one.seq for one in at], np.int64)
 
     def bill(version: int, reason: str, until: int, at_us: int) -> Bill:
-        made = _bills(terms, settled, rows.where(seq <= until).newest())
-        return Bill(version, reason, at_us, until, until <= settled.posted_seq, made)
+        chosen = rows.where(seq <= until).newest()
+        substituted = int((chosen.quality == SUBSTITUTED).sum())
+        made = _bills(terms, settled, chosen)
+        return Bill(version, reason, at_us, until, until <= settled.posted_seq, substituted, made)
 
     if not settled.closed:
         last = max(at, key=lambda one: one.seq)
@@ -232,12 +242,14 @@ async def bills_of(source: Source, member: int, period: Period) -> list[Bill]:
 class Month:
     """A month over all members in the newest versions: bills of some members at a time.
 
-    ``slots`` are settled, ``until_seq`` is the last settlement that is in it, ``accounts_u`` what retailer, operator,
+    ``slots`` are settled, ``until_seq`` is the last settlement that is in it, ``substituted`` counts the members' slots
+    with a substituted meter, ``accounts_u`` is what retailer, operator,
     network and state receive of the slots.
     """
 
     slots: int
     until_seq: int
+    substituted: int
     accounts_u: list[int]
     bills: list[tuple[tuple[int, ...], PeriodBills]]
 
@@ -251,13 +263,14 @@ async def month_of(source: Source, period: Period) -> Month:
     living: list[int] = await source.engine.read(
         lambda state: [m.member for m in state.members.values() if m.status != ERASED]
     )
-    bills = []
+    bills, substituted = [], 0
     for k in range(0, len(living), _TOGETHER):
         settled = await settled_of(source, period, living[k : k + _TOGETHER])
         rows = settled.rows.where(settled.rows.version == held[settled.rows.slot - period.first])
+        substituted += int((rows.quality == SUBSTITUTED).sum())
         bills.append((settled.members, await asyncio.to_thread(_bills, terms, settled, rows)))
     until_seq = int(found.seq.max(initial=0))
-    return Month(found.slot.size, until_seq, found.accounts_u.sum(axis=0).tolist(), bills)
+    return Month(found.slot.size, until_seq, substituted, found.accounts_u.sum(axis=0).tolist(), bills)
 
 
 def charges_of(month: Month) -> tuple[tuple[int, Charges], ...]:
@@ -273,6 +286,8 @@ def charges_of(month: Month) -> tuple[tuple[int, Charges], ...]:
 
 async def sums_of(source: Source, period: Period) -> PeriodSums:
     """A month over all members in the newest versions; all accounts add up to nothing.
+
+    What erased members were billed is the rest: where there are any, that it is zero proves nothing (a replay does).
 
     Raises
     ------
@@ -298,7 +313,7 @@ async def sums_of(source: Source, period: Period) -> PeriodSums:
         )
     billed = sum(int((made.slots > 0).sum()) for _, made in month.bills)
     closed = month.slots == period.end - period.first
-    return PeriodSums(month.slots, billed, closed, lines, {**accounts, "erased": rest})
+    return PeriodSums(month.slots, billed, month.substituted, closed, lines, {**accounts, "erased": rest})
 
 
 def _receive(accounts: dict[str, int], amounts: Sequence[int]) -> None:

@@ -131,7 +131,7 @@ class History:
     def _rows(self, members: Sequence[int], first: int, end: int, fresh: pa.Table | None) -> SettledRows:
         marks = ", ".join("?" * len(members)) or "NULL"
         found = self._query(MEMBERS, first, end, fresh, f"member IN ({marks})", members)
-        names = ("slot", "member", "version", "import_wh", "export_wh", "baseline_u")
+        names = ("slot", "member", "version", "import_wh", "export_wh", "baseline_u", "quality")
         return SettledRows(
             **{name: found.column(name).to_numpy() for name in names},
             bought_wh=found.column("local_bought_wh").to_numpy(),

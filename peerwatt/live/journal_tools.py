@@ -26,21 +26,24 @@ REGISTRY_FILE = "registry.sqlite"
 EXPORTED_FILE = "journal.jsonl"
 ERASED = "erased"
 SETTLED = "settled"
+CHARGED = "chargesposted"
+_CHARGES = ("fixed", "demand", "vat")
 
 
 @dataclass(slots=True)
 class Sums:
-    """What the postings of settled slots add up to.
+    """What the postings of settled slots and months add up to.
 
     Parameters
     ----------
-    checked, sealed
-        Versions whose postings were all readable, and those with parts of erased members.
+    checked, months, sealed
+        Versions of slots and of months whose postings were all readable, and those with parts of erased members.
     wrong
         (record, kind of posting, what it is off zero [micro-currency]).
     """
 
     checked: int = 0
+    months: int = 0
     sealed: int = 0
     wrong: list[tuple[int, str, int]] = field(default_factory=list)
 
@@ -48,8 +51,9 @@ class Sums:
         if self.wrong:
             seq, kind, off = self.wrong[0]
             return f"DAMAGED: record {seq}: postings of {kind} are {off} micro-currency off zero"
-        left_out = f", {self.sealed} with erased members left out" if self.sealed else ""
-        return f"ledger: {self.checked} settlements sum to zero in every kind of posting{left_out}"
+        left_out = f"; {self.sealed} with erased members are left to a replay" if self.sealed else ""
+        checked = f"{self.checked} settlements and {self.months} months"
+        return f"ledger: {checked} sum to zero in every kind of posting{left_out}"
 
 
 async def verify_all(where: str | Path, noted: Sequence[Head] = ()) -> tuple[Report, Sums | None]:
@@ -76,24 +80,36 @@ async def verify_all(where: str | Path, noted: Sequence[Head] = ()) -> tuple[Rep
 
 
 async def ledger_sums(journal: Journal, vault: Vault) -> Sums:
-    """Whether each version of each slot's settlement sums to zero over all accounts, kind by kind."""
+    """Whether each version of each slot's and month's settlement sums to zero over all accounts, kind by kind."""
     from market.settlement import LEDGER_KINDS
 
-    sums = Sums()
+    sums, somebody_gone = Sums(), False
     async for record in journal.read():
-        if record.draft.kind != SETTLED:
+        kind, body = record.draft.kind, record.draft.body
+        somebody_gone = somebody_gone or kind == ERASED
+        if kind not in {SETTLED, CHARGED}:
             continue
-        totals = [sum(row) for row in json.loads(record.draft.body)["accounts_u"]]
-        parts = [vault.open(part.member, SETTLED, part.sealed) for part in record.draft.parts]
-        if any(plain is None for plain in parts):
+        parts = [vault.open(part.member, kind, part.sealed) for part in record.draft.parts]
+        opened = [json.loads(plain) for plain in parts if plain is not None]
+        if len(opened) < len(parts) or (kind == CHARGED and somebody_gone):  # a month's total has theirs in it
             sums.sealed += 1
-            continue
-        for plain in parts:
-            assert plain is not None
-            totals = [a + b for a, b in zip(totals, json.loads(plain)["posted_u"], strict=True)]
-        sums.checked += 1
-        sums.wrong += [(record.seq, kind, off) for kind, off in zip(LEDGER_KINDS, totals, strict=True) if off]
+        elif kind == SETTLED:
+            totals = [sum(row) for row in json.loads(body)["accounts_u"]]
+            sums.checked += 1
+            sums.wrong += _off(record.seq, LEDGER_KINDS, totals, [part["posted_u"] for part in opened])
+        else:
+            paid = [[-amount for amount in part["charges_u"]] for part in opened]
+            sums.months += 1
+            sums.wrong += _off(record.seq, _CHARGES, json.loads(body)["charges_u"], paid)
     return sums
+
+
+def _off(
+    seq: int, kinds: Sequence[str], totals: Sequence[int], parts: Sequence[Sequence[int]]
+) -> list[tuple[int, str, int]]:
+    """What a record's accounts and members' parts are off zero, kind by kind."""
+    sums = [sum(amounts) for amounts in zip(totals, *parts, strict=True)]
+    return [(seq, kind, off) for kind, off in zip(kinds, sums, strict=True) if off]
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,9 @@ class BillOut(Out):
     made_at: Annotated[Time, Meta(description="When the last slot it rests on was settled.")]
     seq: Seq
     slots: Annotated[int, Meta(ge=0, description="Settled slots in it.", examples=[2880])]
+    substituted_slots: Annotated[
+        int, Meta(ge=0, description="Of these, slots that rest on a substitute of the meter.", examples=[0])
+    ]
     import_wh: EnergyWh
     export_wh: EnergyWh
     bought_wh: Annotated[EnergyWh, Meta(description="Bought from neighbours [Wh].", examples=[91_000])]
@@ -89,6 +92,9 @@ class PeriodAccountsOut(Out):
     to: Annotated[Slot, Meta(description="End of the month, or of the service (not included).")]
     provisional: _Provisional
     slots: Annotated[int, Meta(ge=0, description="Settled slots in it.", examples=[2880])]
+    substituted_slots: Annotated[
+        int, Meta(ge=0, description="Slots of all members that rest on a substitute of the meter.", examples=[0])
+    ]
     members: Annotated[int, Meta(ge=0, description="How many have a bill.", examples=[22])]
     lines: Annotated[BillLinesOut, Meta(description="Sums of the members' lines.")]
     total_u: AmountU
@@ -96,7 +102,7 @@ class PeriodAccountsOut(Out):
         dict[str, int],
         Meta(
             description="What each account receives [micro-currency]: members, retailer, operator, network, state, and "
-            "erased (members that were erased). The sum is zero.",
+            "erased (members that were erased: the rest). The sum is zero.",
             examples=[
                 {
                     "members": -900_000_000,

@@ -79,7 +79,7 @@ def rows_of(posted: Postings, alone: Lines, imported: Int, exported: Int, chosen
     held = posted.contracts
     return SettledRows(
         slot, member, np.ones_like(slot), at(imported), at(exported), at(held.local_bought_wh), at(held.local_sold_wh),
-        lines, at(alone.total),
+        lines, at(alone.total), np.zeros_like(slot),
     )  # fmt: skip
 
 
@@ -158,8 +158,8 @@ def test_a_member_of_a_part_of_the_month_pays_the_days_it_was_there(seed: int, j
 
 
 def test_of_several_versions_the_newest_counts() -> None:
-    rows = SettledRows.of([(0, 1, 2, 5, 0, 0, 0, 7, *range(6)), (0, 1, 1, 4, 0, 0, 0, 7, *range(6)),
-                           (1, 1, 1, 4, 0, 0, 0, 7, *range(6)), (0, 0, 1, 3, 0, 0, 0, 7, *range(6))])  # fmt: skip
+    rows = SettledRows.of([(0, 1, 2, 5, 0, 0, 0, 7, 0, *range(6)), (0, 1, 1, 4, 0, 0, 0, 7, 0, *range(6)),
+                           (1, 1, 1, 4, 0, 0, 0, 7, 0, *range(6)), (0, 0, 1, 3, 0, 0, 0, 7, 0, *range(6))])  # fmt: skip
     newest = rows.newest()
     assert list(zip(newest.member.tolist(), newest.slot.tolist(), newest.import_wh.tolist(), strict=True)) == [
         (0, 0, 3), (1, 0, 5), (1, 1, 4)]  # fmt: skip

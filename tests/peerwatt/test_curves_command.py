@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
+from controllers.commissioning.technician import Question
 from hardware.emulator.device_settings import HybridSettings
 from hardware.emulator.inverter import DerDevice
 from peerwatt.cli import main
+from peerwatt.commissioning import Terminal
 from tests.peerwatt.test_probe import served
 
 _WRITES = {5, 6, 15, 16, 22, 23}
@@ -99,6 +102,37 @@ def test_nothing_is_written_unless_somebody_names_the_device(capsys: pytest.Capt
     assert (here / "old.json").read_text() == "mine"
 
 
+def test_a_person_types_the_serial_and_what_changes_meanwhile_is_not_overwritten(
+    capsys: pytest.CaptureFixture[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[DerDevice] = []
+
+    def kept(clock: Callable[[], float]) -> DerDevice:
+        devices.append(_hybrid(clock))
+        return devices[0]
+
+    def answers(rival: bool) -> Callable[[Terminal, Question], Awaitable[str]]:
+        async def answer(self: Terminal, question: Question) -> str:
+            assert "serial number" in question.text
+            if rival:
+                (device,) = devices
+                at = next(device.base + cell.at for cell in device.holding if cell.path == "712.Ena")
+                device.write(16, at, [1])
+            return SERIAL
+
+        return answer
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    with served(kept) as device:
+        monkeypatch.setattr(Terminal, "answer", answers(rival=True))
+        assert main(["curves", device.address, "--write", *BOTH]) == 2
+        assert "has changed since it was shown; nothing was written" in capsys.readouterr().err
+        assert not _WRITES & set(device.functions) and not list(here.iterdir())
+        monkeypatch.setattr(Terminal, "answer", answers(rival=False))
+        assert main(["curves", device.address, "--write", *BOTH]) == 0
+        assert "712 watt-var: off" in capsys.readouterr().out
+
+
 def test_a_write_that_a_device_drops_is_said_with_the_way_back(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     with served(_hybrid, "ack-and-drop") as device:
         assert main(["curves", device.address, "--write", *BOTH, "--serial", SERIAL]) == 1
@@ -119,6 +153,8 @@ def test_an_order_beside_the_curves_is_shown_and_stands_against_writing(
     with served(ordered) as device:
         assert main(["curves", device.address]) == 0
         assert "704  an ordered reactive power is on beside the curves" in capsys.readouterr().out
+        assert main(["curves", device.address, "--against", *BOTH]) == 1
+        assert "stands against the curves" in capsys.readouterr().err
         assert main(["curves", device.address, "--write", *BOTH, "--serial", SERIAL]) == 2
         assert "would stand against it; nothing was written" in capsys.readouterr().err
         assert not _WRITES & set(device.functions)
@@ -143,6 +179,7 @@ def test_own_settings_come_from_a_file_and_wrong_words_are_refused(
             (["--against", "ieee1547"], "ieee1547-2018-b"),
             (["--against", "ieee1547-2018-b", "--functions", "volt_var,fixed_pf"], "one reactive function at a time"),
             (["--functions", "volt_var"], "--against or --write"),
+            (["--serial", SERIAL], "need --write"),
             (["--write", "ieee1547-2018-b", "--json"], "--json shows"),
         ):
             assert main(["curves", device.address, *words]) == 2

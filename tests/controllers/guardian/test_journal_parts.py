@@ -132,7 +132,12 @@ def test_an_old_journal_s_parts_may_be_pruned_up_to_one_that_does_not_say_what_w
     assert report.ok and first.kind == "alarm" and first.seq == report.carried.gaps[0].last + 1 > 1
 
 
-async def test_a_process_of_its_own_packs_and_what_cannot_be_packed_stays(tmp_path: Path) -> None:
+async def test_a_process_of_its_own_packs_and_what_cannot_be_packed_stays(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("user")
+    (elsewhere / "core.py").write_text("raise SystemExit('a file of the user was imported instead of ours')")
+    monkeypatch.chdir(elsewhere)
     lab = await Lab(tmp_path).open()
     for _ in range(3):
         await lab.order()

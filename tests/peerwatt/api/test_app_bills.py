@@ -89,11 +89,14 @@ async def test_a_late_meter_makes_a_further_version_and_the_older_one_stays(made
     others = [await get(made, house, f"/participants/{house}/bills/{JUNE}") for house in HOUSES[2:]]
     assert await keeper_of(made).post_due() == 1
     first = {**first, "posted": True}
+    silent = first["substituted_slots"]
+    assert silent > 0, "its meter is read from outside"
     assert (await get(made, ONE, path))["versions"] == [first]
     assert (await get(made, ONE, f"/participants/{ONE}/statement"))["balance_u"] == first["total_u"]
     await late_reading(made, ONE, SLOTS - 3, 7_000)
     one, two = (await get(made, ONE, path))["versions"]
     assert one == first
+    assert two["substituted_slots"] == silent - 1 and one["substituted_slots"] == silent
     assert (two["version"], two["posted"], two["reason"]) == (2, False, "late or corrected meter reading")
     assert two["peak_slot"] == slot_name(SLOTS - 3) and two["seq"] > one["seq"]
     change = two["difference"]
