@@ -86,7 +86,7 @@ class Guardian(Desk):
         self._lockouts_changed = False
         self._records = records = RecordShelf(site.records)
         self.units = {one.id: Unit(one, site, lines[one.id], records, self) for one in site.devices}
-        self._arm_at_start = {one.id for one in site.devices if one.start_mode is Mode.ARMED}
+        self.arm_at_start = {one.id for one in site.devices if one.start_mode is Mode.ARMED}
 
     def _is_cap(self, device: str, control: str) -> bool:
         held = self.units[device].held.get(control)
@@ -173,11 +173,11 @@ class Guardian(Desk):
 
     def _start_armed(self) -> None:
         """Devices that are to be armed from the start, as soon as they were seen."""
-        for device in sorted(self._arm_at_start):
+        for device in sorted(self.arm_at_start):
             unit = self.units[device]
             if unit.driver is None:
                 continue
-            self._arm_at_start.discard(device)
+            self.arm_at_start.discard(device)
             if unit.mode is not Mode.OBSERVE:
                 continue
             if unit.obstacles:

@@ -95,6 +95,7 @@ def _device(guardian: Guardian, unit: Unit) -> dict[str, Any]:
         "identity": None if driver is None else asdict(driver.identity),
         "ratings": None if driver is None else asdict(driver.ratings),
         "not_armable": list(unit.obstacles),
+        "arming": unit.id in guardian.arm_at_start,
         "controls": {name: _control(guardian, unit, held) for name, held in unit.held.items()},
         "quality": str(worst),
     }

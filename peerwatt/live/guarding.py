@@ -70,7 +70,7 @@ async def guarded(options: Options, wanted: frozenset[str], stop: asyncio.Event,
     try:
         if options.guardian_awaited:
             await _answers(guard, link, options, stop)
-            await _has_read(link, wanted, stop)
+            await has_read(link, wanted, stop)
             await introduced(guard, link, wanted, options, news)
             watch = asyncio.create_task(_watched(guard, link, options, news))
         yield guard
@@ -146,14 +146,18 @@ def _last_words(options: Options) -> str:
     return " / ".join(text.strip().splitlines()[-_LAST_LINES:]) or "it said nothing"
 
 
-async def _has_read(link: GuardianLink, wanted: frozenset[str], stop: asyncio.Event) -> None:
-    """Wait until the devices that the market measures have been read; later on the market itself says which not."""
+async def has_read(link: GuardianLink, wanted: frozenset[str], stop: asyncio.Event, within_s: float = _READ_S) -> None:
+    """Wait until the devices that the market measures have been read, and armed where they are from the start.
+
+    Later on the market itself says which are not read.
+    """
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + _READ_S
+    until_s = loop.time() + within_s
     while wanted and not stop.is_set() and loop.time() < until_s:
         with suppress(DeviceError):
             found = {str(one["id"]): one for one in await link.devices()}
-            if all(name not in found or found[name]["quality"] == Quality.GOOD for name in wanted):
+            there = [found[name] for name in wanted if name in found]
+            if all(one["quality"] == Quality.GOOD and not one.get("arming") for one in there):
                 return
         await asyncio.sleep(_LOOK_S)
 
@@ -161,13 +165,15 @@ async def _has_read(link: GuardianLink, wanted: frozenset[str], stop: asyncio.Ev
 async def introduced(guard: Guard, link: GuardianLink, wanted: frozenset[str], options: Options, news: News) -> None:
     """Say which guardian it is and in which mode its devices are, and how to arm those that the market cannot tell."""
     with suppress(DeviceError):  # of one that is lost already the watch tells
-        status = await link.status()
+        status, arming = await link.status(), {str(one["id"]) for one in await link.devices() if one.get("arming")}
         modes = {str(name): str(mode) for name, mode in status["modes"].items()}
         how = "joined" if guard.process is None else f"started, process {guard.process.pid}"
         news(f"the guardian of {status['site']} ({how}): {', '.join(f'{name} {mode}' for name, mode in modes.items())}")
         site = options.guardian_site or "SITE.yaml"
         for name in sorted(wanted & modes.keys()):
-            if (mode := modes[name]) != "armed":
+            if name in arming:
+                news(f"{name} has not been seen yet: it is armed as soon as it is, or an alarm says why not")
+            elif (mode := modes[name]) != "armed":
                 locked = f"`peerwatt guardian {site} clear --who NAME`, then " if mode == "lockout" else ""
                 news(
                     f"{name} is in {mode}: set-points do not reach it; arm it with {locked}"

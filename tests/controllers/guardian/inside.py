@@ -22,7 +22,7 @@ from hardware.emulator.device_build import build_device
 from hardware.emulator.server import EmulatorServer
 from hardware.modbus.line import Line, LineSettings
 from hardware.sunspec.driver import discover
-from tests.controllers.guardian.rig import _measured, record_of
+from tests.controllers.guardian.rig import _measured, record_of, until
 
 LIMIT = {"limit_w": {"safe": 1000.0, "default": "released"}}
 POWER = {"power_w": {"safe": 0.0, "dwell_s": 0.0}}
@@ -125,9 +125,8 @@ async def inside(
         try:
             await asyncio.sleep(3.5)
             if armed:
-                assert all(u.mode is Mode.ARMED for u in guardian.units.values() if u.settings.controls), (
-                    guardian.standing
-                )
+                controlled = [unit for unit in guardian.units.values() if unit.settings.controls]
+                await until(lambda: all(u.mode is Mode.ARMED for u in controlled), what=lambda: guardian.standing)
             yield running
         finally:
             guardian.ending.set()

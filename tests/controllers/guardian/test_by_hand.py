@@ -123,3 +123,17 @@ def test_several_errors_of_settings_are_said_at_once(tmp_path: Path) -> None:
         load_site(file)
     for words in ("two devices are called 'a'", "the meter 'none'", "port 1502"):
         assert words in str(caught.value)
+
+
+@pytest.mark.slow
+async def test_a_device_that_is_not_seen_yet_is_told_as_arming(inverter: Bench) -> None:
+    """A market that starts beside its guardian must not send anybody to arm what is about to be armed."""
+    board = inverter.devices["inverter"].board
+    fault = board.switch_on("drop-request")
+    async with inverter.guardian() as running, running.client() as client:
+        (told,) = await client.devices()
+        assert told["arming"] and told["mode"] == "observe"
+        board.switch_off(fault)
+        await running.armed(client)
+        (told,) = await client.devices()
+        assert not told["arming"]

@@ -52,7 +52,9 @@ async def test_r14_fifty_race_and_exactly_one_stream_reaches_the_wire(battery: B
         await until(lambda: abs(output_w(battery.devices["battery"]) + value) < 30.0)
         await asyncio.sleep(1.5)
         written = {words for _, address, words in battery.frames["battery"].writes() if address == at + SETPOINT - 1}
-        assert {words[-1] for words in written} == {0, 65_536 - value}, "at rest, and one stream; charging is negative"
+        values = {words[-1] for words in written}
+        assert 65_536 - value in values, "charging is negative"
+        assert values <= {0, 65_536 - value}, "one stream; at rest before it, if the lease did not come with the arming"
         with pytest.raises(GuardianError, match="there is no lease"):
             await client.release("L999")
 

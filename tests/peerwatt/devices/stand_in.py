@@ -53,6 +53,7 @@ class StandIn:
             {
                 "id": name, "building": "house-01", "profile": "sunspec", "address": "tcp://127.0.0.1:5020", "unit": 1,
                 "mode": mode, "link": "up", "identity": identity, "ratings": {"w": 10_000.0}, "not_armable": [],
+                "arming": False,
                 "controls": controls if name != self.meter else {}, "quality": "good",
             }
             for name, mode in self.modes.items()
