@@ -165,6 +165,7 @@ def _dispute_decided(a: Effects, fact: f.DisputeDecided, parts: Parts) -> None:
     part = parts.get(dispute.member)
     dispute.state = "upheld" if fact.upheld else "dismissed"
     dispute.answer = part.text if isinstance(part, f.DisputeDecidedPart) else ""
+    dispute.decided_us = a.at_us
     data = {"dispute": fact.dispute, "slot": dispute.slot, "state": dispute.state}
     a.tell("dispute", data, member=dispute.member)
 

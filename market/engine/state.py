@@ -251,6 +251,7 @@ class Dispute(msgspec.Struct):
     at_us: int
     state: str = "open"  # open, upheld, dismissed
     answer: str = ""
+    decided_us: int = 0  # 0 while it is open
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True):

@@ -117,6 +117,7 @@ def dispute_out(names: SlotNames, participant: str, dispute: Dispute) -> wire.Di
         text=dispute.text,
         status=_DISPUTE_STATUS[dispute.state],
         opened_at=time_text(dispute.at_us),
+        decided_at=time_text(dispute.decided_us) if dispute.decided_us else None,
         answer=dispute.answer,
     )
 

@@ -150,7 +150,7 @@ class DisputeOut(Out):
     text: Annotated[str, Meta(description="The participant's words.", examples=["I was away."])]
     status: Annotated[str, Meta(description="open, upheld or rejected.", examples=["open"])]
     opened_at: Time
-    decided_at: Annotated[Time | None, Meta(description="When it was decided.")] = None
+    decided_at: Annotated[Time | None, Meta(description="When it was decided; null while it is open.")] = None
     answer: Annotated[str, Meta(description="The operator's words.", examples=[""])] = ""
 
 

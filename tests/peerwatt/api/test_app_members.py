@@ -111,6 +111,7 @@ async def test_a_dispute_is_decided_once_and_an_upheld_one_corrects_the_slot(mad
     opened = await call(made, ONE, "POST", path, body, idempotency_key="d2")
     again = await call(made, ONE, "POST", path, body, idempotency_key="d2")
     assert again.content == opened.content
+    assert opened.json()["decided_at"] is None
     number = opened.json()["dispute_id"]
     assert [d["dispute_id"] for d in (await call(made, TWO, "GET", "/disputes")).json()["items"]] == []
     seen = (await call(made, "operator", "GET", "/disputes")).json()["items"]
@@ -118,6 +119,7 @@ async def test_a_dispute_is_decided_once_and_an_upheld_one_corrects_the_slot(mad
     decision = {"upheld": True, "text": "So you were.", "reading": {"import_wh": 0, "export_wh": 0}}
     decided = await call(made, "operator", "POST", f"/disputes/{number}:decide", decision)
     assert (decided.status_code, decided.json()["status"]) == (200, "upheld")
+    assert decided.json()["decided_at"] >= decided.json()["opened_at"]
     late = await call(made, "operator", "POST", f"/disputes/{number}:decide", decision)
     assert late.json()["code"] == "already_decided"
     newest = (await call(made, ONE, "GET", f"/participants/{ONE}/settlements?to={slot_name(1)}")).json()["items"][-1]
