@@ -1,4 +1,4 @@
-"""The guide to a rule of one's own, followed to the letter; every day with few books and a day instead of a year."""
+"""The guide to a rule of one's own, followed to the letter, with the numbers that it shows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,6 @@ from tests.docs.pages import FENCE, ROOT
 pytestmark = pytest.mark.slow  # the page's own commands, each a process that starts anew
 
 PAGE = ROOT / "docs" / "own-rule.md"
-CUT = (
-    ("--quick", "--quick --books 1"),
-    ("run semiurban", "run semiurban --days 1 --set time.start=2016-06-01 --power-flow none --no-report"),
-    ("--days 7", "--days 1 --power-flow none"),
-)
-"""What makes the page's commands quick: fewer books and days."""
-
-EXPECTED = re.compile(r"declared and measured|holds on|fails on|refuted|does not take|reveals")
-"""Lines of output that do not depend on the number of books and days but for their numbers."""
 
 
 @dataclass
@@ -41,7 +32,7 @@ class Followed:
     shown: list[tuple[str, str]] = field(default_factory=list)
 
 
-def follow_guide(folder: Path, *, cut: bool) -> Followed:
+def follow_guide(folder: Path) -> Followed:
     """Write the page's files and run its commands in ``folder``, in order."""
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = Followed(folder, {**os.environ, "PATH": here, "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"})
@@ -54,8 +45,6 @@ def follow_guide(folder: Path, *, cut: bool) -> Followed:
         elif language == "text":
             done.shown.append((done.commands[-1][2], text))
         elif language in ("bash", "python"):
-            for whole, quick in CUT if cut and language == "bash" else ():
-                text = text.replace(whole, quick)
             start = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-W", "ignore", "-c"]
             ran = subprocess.run(
                 [*start, text], cwd=folder, env=done.environment, capture_output=True, text=True, check=False
@@ -71,20 +60,13 @@ def draft_of(page: str) -> str:
     return next(str(text) for _, info, text in FENCE.findall(page) if info.strip() == "file=posted_price.py")
 
 
-def missing_lines(output: str, shown: str, *, numbers: bool) -> list[str]:
-    """Lines of ``shown`` that ``output`` does not have in this order; without ``numbers`` any figures will do."""
-
-    def plain(line: str) -> str:
-        if numbers:
-            return line.rstrip()
-        kind = re.sub(r"\b(holds|refuted|fails) on\b.*", r"\1", line)
-        return re.sub(r"\d+", "N", re.sub(r" {2,}", " ", kind.strip()))
-
+def missing_lines(output: str, shown: str) -> list[str]:
+    """Lines of ``shown`` that ``output`` does not have in this order."""
     missing, at = [], 0
-    lines = [plain(line) for line in output.splitlines()]
+    lines = [line.rstrip() for line in output.splitlines()]
     for line in filter(str.strip, shown.splitlines()):
-        if plain(line) in lines[at:]:
-            at += lines[at:].index(plain(line)) + 1
+        if line.rstrip() in lines[at:]:
+            at += lines[at:].index(line.rstrip()) + 1
         else:
             missing.append(line)
     return missing
@@ -99,28 +81,29 @@ def _registry_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Followed:
-    """A folder in which every step of the guide was done, with few books and days."""
-    return follow_guide(tmp_path_factory.mktemp("own-rule"), cut=True)
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+    """A folder in which every step of the guide was done."""
+    return follow_guide(tmp_path_factory.mktemp("own-rule"))
 
 
-def test_the_audit_refutes_the_draft_and_not_the_mended_rule(quick: Followed) -> None:
-    audits = [(code, output) for text, code, output in quick.commands if "audit posted_price.py --quick" in text]
+def test_the_audit_refutes_the_draft_and_not_the_mended_rule(followed: Followed) -> None:
+    audits = [(code, output) for text, code, output in followed.commands if "audit posted_price.py --quick" in text]
     assert [code for code, _ in audits[:2]] == [1, 0]
     assert "Smallest book found" in audits[0][1] and "Smallest book found" not in audits[1][1]
 
 
-def test_what_the_page_shows_is_what_is_printed(quick: Followed) -> None:
-    seen = 0
-    for output, shown in quick.shown:
-        told = "\n".join(x for x in shown.splitlines() if EXPECTED.search(x) and "splitting" not in x)
-        seen += len(told.splitlines())
-        assert not missing_lines(output, told, numbers=False), output
-    assert seen > 12, "the page shows verdicts, refusals and sentences"
+def test_every_number_the_page_shows_is_printed(followed: Followed) -> None:
+    assert len(followed.shown) > 5
+    for output, shown in followed.shown:
+        assert not missing_lines(output, shown), output
+    (excerpt,) = (
+        text for _, _, text in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "-> b" in text
+    )
+    assert not missing_lines(followed.commands[0][2], excerpt.partition("\n")[2]), "the README shows the same"
 
 
 @pytest.mark.usefixtures("_registry_as_it_was")
-def test_the_counterexample_of_the_page_is_one(quick: Followed) -> None:
+def test_the_counterexample_of_the_page_is_one(followed: Followed) -> None:
     """Its book and its report, cleared by the draft, are worth what the page says."""
     page = PAGE.read_text(encoding="utf-8")
     number = r"(\w+) (buys|sells) (\d+) Wh at (\d+)"
@@ -129,44 +112,46 @@ def test_the_counterexample_of_the_page_is_one(quick: Followed) -> None:
     agent, lie, truth, (earned, honest) = said.group(1), said.groups()[1:5], said.group(6), said.groups()[-2:]
     book = {name: (way, wh, at) for name, way, wh, at in re.findall(rf"^  {number}$", page, re.MULTILINE)}
     assert f"{agent} {' '.join(book[agent][:2])} Wh at {book[agent][2]}" == truth
-    (quick.folder / "draft.py").write_text(draft_of(page).replace('"posted_price"', '"draft"'), encoding="utf-8")
+    (followed.folder / "draft.py").write_text(draft_of(page).replace('"posted_price"', '"draft"'), encoding="utf-8")
     for stated, worth in ((book[agent], honest), (lie[1:], earned)):
         sides = {"buys": Side.BUY, "sells": Side.SELL}
         orders = [
             Order(order_id=name, agent_id=name, side=sides[way], e_wh=int(wh), price_u=int(at))
             for name, (way, wh, at) in {**book, agent: stated}.items()
         ]
-        result = clear(load_rule_file(quick.folder / "draft.py")[0], orders)
+        result = clear(load_rule_file(followed.folder / "draft.py")[0], orders)
         needed = min(result.fills.get(agent, 0), int(book[agent][1]))
         assert int(sides[book[agent][0]]) * needed * Fraction(book[agent][2]) / 1000 - result.payments[
             agent
         ] == Fraction(worth)
 
 
-def test_the_figures_of_the_python_blocks_are_there(quick: Followed) -> None:
-    lots, files = (output for text, _, output in quick.commands if text.startswith(("from dataclasses", "import json")))
+def test_the_figures_of_the_python_blocks_are_there(followed: Followed) -> None:
+    lots, files = (
+        output for text, _, output in followed.commands if text.startswith(("from dataclasses", "import json"))
+    )
     assert lots.startswith("[{'o"), "who is first changes with the slot"
     drawn = lots.splitlines()[0]
     assert "'o1': 2000" in drawn and "'o2': 2000" in drawn
     assert "posted_by_lot | holds on 8 books | not declared, holds on 8 books" in lots
     assert "truthful_quantity | True | holds on" in files
-    assert (quick.folder / "audit.html").stat().st_size > 50_000
+    assert (followed.folder / "audit.html").stat().st_size > 50_000
 
 
-def test_columns_give_the_ledger_of_single_slots(quick: Followed) -> None:
-    runs = quick.folder / "runs"
+def test_columns_give_the_ledger_of_single_slots(followed: Followed) -> None:
+    runs = followed.folder / "runs"
     ledgers = [sorted((runs / name / "ledger.parquet").iterdir()) for name in ("slot-by-slot", "columns")]
     assert [f.read_bytes() for f in ledgers[0]] == [f.read_bytes() for f in ledgers[1]]
-    assert "traded" in next(out for text, _, out in quick.commands if "slot-by-slot" in text)
+    assert "traded" in next(out for text, _, out in followed.commands if "slot-by-slot" in text)
     assert (runs / "compare" / "comparison.html").is_file()
 
 
 @pytest.mark.usefixtures("_registry_as_it_was")
-def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(quick: Followed, tmp_path: Path) -> None:
-    mended = (quick.folder / "posted_price.py").read_text(encoding="utf-8")
+def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(followed: Followed, tmp_path: Path) -> None:
+    mended = (followed.folder / "posted_price.py").read_text(encoding="utf-8")
     wrong = mended.replace("volume[:, None] - ahead", "volume[:, None] + ahead")
     assert wrong != mended
-    (kit,) = re.findall(r"check_rule\(rule, price_u=(\d+)\)", (quick.folder / "test_posted_price.py").read_text())
+    (kit,) = re.findall(r"check_rule\(rule, price_u=(\d+)\)", (followed.folder / "test_posted_price.py").read_text())
     faults = {"truthful quantity: ": draft_of(PAGE.read_text(encoding="utf-8")), "clear == clear_batch: slot ": wrong}
     for words, rule in faults.items():
         (tmp_path / "posted_price.py").write_text(rule, encoding="utf-8")
@@ -174,22 +159,12 @@ def test_the_kit_refuses_the_draft_and_a_wrong_clear_batch(quick: Followed, tmp_
             check_rule(load_rule_file(tmp_path / "posted_price.py")[0], price_u=int(kit))
 
 
-def test_every_number_the_page_shows_is_printed(tmp_path: Path) -> None:
-    done = follow_guide(tmp_path, cut=False)
-    for output, shown in done.shown:
-        assert not missing_lines(output, shown, numbers=True), output
-    (excerpt,) = (
-        text for _, _, text in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "-> b" in text
-    )
-    assert not missing_lines(done.commands[0][2], excerpt.partition("\n")[2], numbers=True), "the README shows the same"
-
-
-def test_an_installed_package_makes_the_rule_known(quick: Followed, tmp_path: Path) -> None:
+def test_an_installed_package_makes_the_rule_known(followed: Followed, tmp_path: Path) -> None:
     for name in ("posted_price.py", "pyproject.toml"):
-        (tmp_path / name).write_bytes((quick.folder / name).read_bytes())
+        (tmp_path / name).write_bytes((followed.folder / name).read_bytes())
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", "site", "."]
     for arguments in (install, ["-c", "from market import rules; print([r.name for r in rules()])"]):
-        environment = {**quick.environment, "PYTHONPATH": str(tmp_path / "site")}
+        environment = {**followed.environment, "PYTHONPATH": str(tmp_path / "site")}
         ran = subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path,
