@@ -16,6 +16,7 @@ import certifi
 import pytest
 from hypothesis import settings
 
+from tests.compiling import compiled_once
 from tests.effort import make_everyday, room_in_memory
 
 
@@ -52,6 +53,18 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where several processes run the tests, none compiles what another one is compiling."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    shared = tmp_path_factory.getbasetemp().parent / "compiling"
+    shared.mkdir(exist_ok=True)
+    with compiled_once(shared):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
