@@ -77,8 +77,10 @@ def _plan(
     left = np.empty(surplus.shape[1], np.int64)
     room = np.empty(export_room.shape[1], np.int64)
     for t in range(surplus.shape[0]):
-        left[:] = surplus[t]
-        room[:] = export_room[t]
+        for i in range(len(left)):  # numba compiles an assignment of slices ten times as long as these loops
+            left[i] = surplus[t, i]
+        for i in range(len(room)):
+            room[i] = export_room[t, i]
         for k in range(len(place)):
             charge, discharge, stored, drawn, leak, rem_charge[k], rem_discharge[k], rem_leak[k] = battery_slot(
                 max(left[place[k]], -room[building[k]]),

@@ -63,7 +63,8 @@ def _cut(
 ) -> None:
     left = np.empty(need.shape[1], np.int64)
     for t in range(request.shape[0]):
-        left[:] = need[t]
+        for i in range(len(left)):
+            left[i] = need[t, i]
         for k in range(request.shape[1]):
             want = request[t, k]
             if want < 0 and kept[k] > min_wh[k]:

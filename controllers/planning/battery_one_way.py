@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from core.kernel_constants import typed
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -21,6 +23,8 @@ SLIVER = 1e-13
 
 EVEN = 2e-13
 """Relative difference of values that is rounding: such lines do not cross, such a knot lies on the line beside it."""
+
+(_NONE,) = typed(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -75,11 +79,13 @@ def _slid(f: Float, length: float, slope: float) -> Float:
     """``H(y) = min slope x + f(y + x)`` over ``0 <= x <= length`` where ``y + x`` is in reach of f."""
     n = f.shape[1]
     g = f.copy()
-    g[1] += slope * g[0]
+    for i in range(n):
+        g[1, i] += slope * g[0, i]
     events = np.sort(np.concatenate((g[0] - length, g[0])))
     out = np.empty((2, 10 * n + 5))
     inner, head, tail, entering = np.empty(n, np.int64), 0, 0, 0  # inner knots of the window, values rising
-    a = b = kept = 0
+    a = b = 0
+    kept = _NONE
     left, right = np.empty(3), np.empty(3)
     for e in range(len(events) - 1):
         x0, x1 = events[e], events[e + 1]
@@ -109,7 +115,8 @@ def _slid(f: Float, length: float, slope: float) -> Float:
             left[k] = right[k] = g[1, inner[head]]
             k += 1
         kept = _put_lowest(out, kept, x0, x1, left[:k], right[:k])
-    out[1, :kept] -= slope * out[0, :kept]
+    for i in range(kept):
+        out[1, i] -= slope * out[0, i]
     return out[:, :kept].copy()
 
 
@@ -118,7 +125,8 @@ def _lower(f: Float, g: Float) -> Float:
     """The lower envelope of two functions whose reaches touch or overlap."""
     events = np.sort(np.concatenate((f[0], g[0])))
     out = np.empty((2, 5 * len(events) + 1))
-    i = j = kept = 0
+    i = j = 0
+    kept = _NONE
     left, right = np.empty(2), np.empty(2)
     for e in range(len(events) - 1):
         x0, x1 = events[e], events[e + 1]
@@ -154,19 +162,21 @@ def _step_back(f: Float, points: Float, n_points: int, keep: float, floor: float
     for i in range(rest - 1, -1, -1):
         length = points[0, i + 1] - points[0, i]
         discharging = _slid(discharging, length, points[4, i])
-        discharging[0] += length
-        discharging[1] -= points[4, i] * length
+        for k in range(discharging.shape[1]):
+            discharging[0, k] += length
+            discharging[1, k] -= points[4, i] * length
     both = _lower(charging, discharging)
     a = min(max(keep * floor, both[0, 0]), both[0, -1])
     b = max(min(keep * ceiling, both[0, -1]), a)
     out = np.empty((2, both.shape[1] + 2))
-    kept = _put(out, 0, a, value_at(both, a))
+    kept = _put(out, _NONE, a, value_at(both, a))
     for k in range(both.shape[1]):
         if a < both[0, k] < b:
             kept = _put(out, kept, both[0, k], both[1, k])
     kept = _put(out, kept, b, value_at(both, b))
-    out[0] /= keep
-    out[1] += points[1, rest]
+    for k in range(kept):
+        out[0, k] /= keep
+        out[1, k] += points[1, rest]
     return out[:, :kept].copy()
 
 

@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from controllers.planning.battery_one_way import plan_one_way
-from controllers.planning.battery_slot_cost import BOTH, HULL, ONE_WAY, POINTS, slot_points
+from controllers.planning.battery_slot_cost import BOTH, HULL, NONE, ONE_WAY, POINTS, slot_points
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -235,7 +235,10 @@ def go_forward(store: Float, start: float, knots: Float, slopes: Float, work: Wo
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mixed(work: Work) -> bool:
     """Whether a slot charges and discharges at once."""
-    return bool((np.minimum(work.charge, work.discharge) > MIXED_KWH).any())
+    mixed = False
+    for t in range(len(work.charge)):
+        mixed = mixed or min(work.charge[t], work.discharge[t]) > MIXED_KWH
+    return mixed
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -272,7 +275,7 @@ def plan_block(
     """
     n = slots.shape[1]
     work = work_space(n, slopes.shape[1])
-    used = 0
+    used = NONE
     for h in range(len(slots)):
         set_limits(slots[h], store[h], start[h], work)
         for t in range(n):
@@ -284,5 +287,7 @@ def plan_block(
             cost[h] = _go_one_way(slots[h], store[h], start[h], knots[h], slopes[h], work)
         if not possible:
             cost[h] = np.nan
-        charge[h], discharge[h], stored[h] = work.charge, work.discharge, work.stored
+        for t in range(n):
+            charge[h, t], discharge[h, t], stored[h, t] = work.charge[t], work.discharge[t], work.stored[t]
+        stored[h, n] = work.stored[n]
     return used

@@ -15,7 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from core.kernel_constants import typed
+
 Float = NDArray[np.float64]
+
+(NONE,) = typed(0)
 
 POINTS = 10
 """Most points of a slot: four corners of (charge, discharge) and three kinks that cross its edges twice each."""
@@ -23,7 +27,7 @@ POINTS = 10
 TINY_KWH = 1e-12
 """Steps between points that are shorter are left out [kWh]."""
 
-HULL, ONE_WAY, BOTH = 0, 1, 2
+HULL, ONE_WAY, BOTH = typed(0, 1, 2)
 """Which function of a slot: the convex hull of going one way, that itself, or charging and discharging both at once."""
 
 
@@ -52,7 +56,7 @@ def slot_points(slot: Float, store: Float, up: float, down: float, wear: float, 
     load, take_max, give_max = slot[0], slot[3], slot[4]
     kinks = (-give_max - load, -load, take_max - load)
     up, down = (up if up > TINY_KWH else 0.0), (down if down > TINY_KWH else 0.0)
-    n = 0
+    n = NONE
     if kind == BOTH and up > 0.0 and down > 0.0 and over_burnt(slot, store, down, wear):
         for u in (0.0, up):
             for d in (0.0, down):

@@ -126,7 +126,8 @@ def _follow(
 ) -> None:
     net = np.empty(net_wh.shape[1], np.int64)
     for t in range(request.shape[0]):
-        net[:] = net_wh[t]
+        for i in range(len(net)):
+            net[i] = net_wh[t, i]
         for k in range(request.shape[1]):
             b = building[k]
             level = e_wh[k] - (e_wh[k] * leak_per_1e9[k] + rem_leak[k]) // 1_000_000_000

@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from core.kernel_constants import typed
+
 Int = NDArray[np.int64]
 
 PPM = 1_000_000
@@ -19,13 +21,13 @@ PPM = 1_000_000
 MAX_WH = 2**40
 """No energy of a slot, store or district may exceed this (1.1 TWh): products are taken in two halves below it."""
 
-OPENED, MADE, SUPPLIED, CONSUMED, EXPORTED, LOST, HELD, PASSED = range(8)
+OPENED, MADE, SUPPLIED, CONSUMED, EXPORTED, LOST, HELD, PASSED = typed(*range(8))
 """Rows of the district's account of a slot."""
 
 USE, MADE_HERE, CHARGE, DISCHARGE, GAINED, DRAWN, LEAKED, STORED = range(8)
 """Planes of the energy flows."""
 
-REST, GIVEN, SPARE, POOL, BOOK, USED = 0, 1, 2, 3, 4, 12
+REST, GIVEN, SPARE, POOL, BOOK, USED = typed(0, 1, 2, 3, 4, 12)
 """Rows of the table: remainders, what a store gave, spare, the pool, the account (8 rows), consumption by building."""
 
 FIRST, COUNT = 0, 1

@@ -19,7 +19,7 @@ from market.continuous.kernel import (
     submit,
 )
 from market.continuous.rounds import ROUND_KEY
-from market.rules._bid_kernels import sort_stable, tie_hash
+from market.rules._bid_kernels import NONE, sort_stable, tie_hash
 
 Int = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -112,7 +112,7 @@ def run_rounds(side: NDArray[np.int8], e_wh: Int, price_u: Int, member: Int, bit
     rows = np.empty((max(64, 2 * n_slots), 6), np.int64)
     for s in range(n_slots):
         n_prices = _collect(side[s], e_wh[s], price_u[:, s], bits, prices)
-        made = 0
+        made = NONE
         for r in range(rounds):
             if random:
                 shift = np.uint64(r) * _ROUND
@@ -124,7 +124,9 @@ def run_rounds(side: NDArray[np.int8], e_wh: Int, price_u: Int, member: Int, bit
             book.orders[i, STATUS] = 0
         while offset + made > len(rows):
             larger = np.empty((2 * len(rows), 6), np.int64)
-            larger[:offset] = rows[:offset]
+            for k in range(offset):
+                for c in range(6):
+                    larger[k, c] = rows[k, c]
             rows = larger
         for k in range(made):
             buy, sell, wh, price = trades[k, 0], trades[k, 1], trades[k, 2], trades[k, 3]

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from core.kernel_constants import typed
+
 Int = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
@@ -13,6 +15,7 @@ _RUN = 32  # below this length insertion sort beats merging
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
+NONE, BUY, SELL = typed(0, 1, -1)
 
 
 @njit(cache=True)
@@ -52,7 +55,8 @@ def sort_stable(key: Int, tie: Words, idx: Int, n: int, key2: Int, tie2: Words, 
                     a += 1
                 else:
                     b += 1
-        key[:n], tie[:n], idx[:n] = key2[:n], tie2[:n], idx2[:n]
+        for o in range(n):
+            key[o], tie[o], idx[o] = key2[o], tie2[o], idx2[o]
         width *= 2
 
 
@@ -60,7 +64,7 @@ def sort_stable(key: Int, tie: Words, idx: Int, n: int, key2: Int, tie2: Words, 
 def _load(want: int, side: NDArray[np.int8], e_wh: Int, price_u: Int, base: Int, hashes: Words, ladder: Int,
           tie: Words, key2: Int, tie2: Words, idx2: Int) -> int:  # fmt: skip
     """Rank one side of a slot into ladder rows 0 key (rising = better first), 1 order, 2 quantity, 3 fill."""
-    n = 0
+    n = NONE
     for b in range(base.shape[0]):
         i = base[b]
         if side[i] == want and e_wh[i] > 0:
@@ -107,7 +111,7 @@ def _share_margin(ladder: Int, n: int, share_rank: Int, key2: Int, tie2: Words, 
             last = m
     if last < 0:
         return
-    total, size, g = 0, 0, 0
+    total, size, g = 0, 0, NONE
     for m in range(n):
         if ladder[0, m] == ladder[0, last] and ladder[1, m] >= 0:
             total += ladder[3, m]
@@ -163,7 +167,9 @@ def _pieces(buys: Int, nb: int, sells: Int, ns: int, slot: int, out: Int, n: int
         if wh:
             if n == out.shape[0]:
                 grown = np.empty((2 * n, 6), np.int64)
-                grown[:n] = out
+                for m in range(n):
+                    for c in range(6):
+                        grown[m, c] = out[m, c]
                 out = grown
             out[n, 0], out[n, 1], out[n, 2], out[n, 3] = slot, buys[1, i], sells[1, j], wh
             out[n, 4], out[n, 5] = -buys[0, i], sells[0, j]
@@ -193,13 +199,13 @@ def cross_slots(
                              np.empty(size, np.int64))  # fmt: skip
     tie, tie2, hashes = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(n, np.uint64)
     pieces = np.empty((max(64, 4 * n_slots) if want_pieces else 1, 6), np.int64)
-    n_pieces = 0
+    n_pieces = NONE
     for s in range(n_slots):
         if random_ties:
             for i in range(n):
                 hashes[i] = tie_hash(seed, np.uint64(first_slot + s), keys[i])
-        nb = _load(1, side[s], e_wh[s], price_u[s], base, hashes, buys, tie, key2, tie2, idx2)
-        ns = _load(-1, side[s], e_wh[s], price_u[s], base, hashes, sells, tie, key2, tie2, idx2)
+        nb = _load(BUY, side[s], e_wh[s], price_u[s], base, hashes, buys, tie, key2, tie2, idx2)
+        ns = _load(SELL, side[s], e_wh[s], price_u[s], base, hashes, sells, tie, key2, tie2, idx2)
         if in_book:
             imported = _up_to(buys, nb, -retail_u[s]) - _up_to(sells, ns, retail_u[s])
             exported = _up_to(sells, ns, feed_in_u[s]) - _up_to(buys, nb, -feed_in_u[s])

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.rules._bid_kernels import sort_stable
+from market.rules._bid_kernels import BUY, NONE, SELL, sort_stable
 
 Int = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -83,7 +83,10 @@ def _fill_level(side: int, level: int, left: int, sides: NDArray[np.int8], e_wh:
             n += 1
     if n > 1:
         for key in (rank, seq, t):  # stable, the least significant key first
-            who[:n] = who[:n][np.argsort(key[who[:n]], kind="mergesort")]
+            order = np.argsort(key[who[:n]], kind="mergesort")
+            before = who[:n].copy()
+            for m in range(n):
+                who[m] = before[order[m]]
     for m in range(n):
         wh = min(left, e_wh[who[m]])
         fill[who[m]] = wh
@@ -138,7 +141,7 @@ def select_slots(
             last_a, next_a = sell_under, sell_over
             if volume > above:
                 last_b, next_b = level, level if above + buys_at > volume else buy_under
-                _fill_level(1, level, volume - above, side[s], e_wh[s], price_u[s], t, seq, rank, who, fill[s])
+                _fill_level(BUY, level, volume - above, side[s], e_wh[s], price_u[s], t, seq, rank, who, fill[s])
             else:
                 last_b, next_b = buy_over, level if buys_at > 0 else buy_under
         else:  # all demand above the level is served, the rest by the dearest supply needed
@@ -149,7 +152,7 @@ def select_slots(
                 for i in range(n):
                     if side[s, i] < 0 and e_wh[s, i] > 0 and price_u[s, i] > sell_over:
                         next_a = min(next_a, price_u[s, i])
-            _fill_level(-1, sell_over, volume - supply, side[s], e_wh[s], price_u[s], t, seq, rank, who, fill[s])
+            _fill_level(SELL, sell_over, volume - supply, side[s], e_wh[s], price_u[s], t, seq, rank, who, fill[s])
         traded[s] = True
         low[s], high[s] = max(last_a, next_b), min(last_b, next_a)
 
@@ -158,7 +161,7 @@ def select_slots(
 def _rank_filled(want: int, side: NDArray[np.int8], price_u: Int, base: Int, fill: Int, key: Int, who: Int,
                  tie: Words, key2: Int, who2: Int, tie2: Words) -> int:  # fmt: skip
     """Filled orders of one side, best first, into ``who``; equal prices in the order of ``base``."""
-    n = 0
+    n = NONE
     for b in range(base.shape[0]):
         i = base[b]
         if side[i] == want and fill[i] > 0:
@@ -178,15 +181,17 @@ def pair_slots(side: NDArray[np.int8], price_u: Int, base: Int, fill: Int) -> In
     out = np.empty((max(64, n_slots * 4, n), 6), np.int64)
     rows = 0
     for s in range(n_slots):
-        nb = _rank_filled(1, side[s], price_u[s], base, fill[s], key, buys, tie, key2, who2, tie2)
-        ns = _rank_filled(-1, side[s], price_u[s], base, fill[s], key, sells, tie, key2, who2, tie2)
+        nb = _rank_filled(BUY, side[s], price_u[s], base, fill[s], key, buys, tie, key2, who2, tie2)
+        ns = _rank_filled(SELL, side[s], price_u[s], base, fill[s], key, sells, tie, key2, who2, tie2)
         i, j = 0, 0
         left_b = fill[s, buys[0]] if nb else 0
         left_a = fill[s, sells[0]] if ns else 0
         while i < nb and j < ns:
             if rows == out.shape[0]:
                 grown = np.empty((2 * rows, 6), np.int64)
-                grown[:rows] = out
+                for m in range(rows):
+                    for c in range(6):
+                        grown[m, c] = out[m, c]
                 out = grown
             wh = min(left_b, left_a)
             out[rows, 0], out[rows, 1], out[rows, 2], out[rows, 3] = s, buys[i], sells[j], wh

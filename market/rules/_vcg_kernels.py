@@ -20,13 +20,14 @@ def _curves(side: NDArray[np.int8], e_wh: Int, price_u: Int, ends: Int, grid: In
     for p in ends:
         grid[n] = p
         n += 1
-    grid[:n] = np.sort(grid[:n])
+    rising = np.sort(grid[:n])
     distinct = 0
     for k in range(n):
-        if k == 0 or grid[k] != grid[distinct - 1]:
-            grid[distinct] = grid[k]
+        if k == 0 or rising[k] != grid[distinct - 1]:
+            grid[distinct] = rising[k]
+            for row in range(4):
+                sums[row, distinct] = 0
             distinct += 1
-    sums[:, :distinct] = 0
     for i in range(side.shape[0]):
         if side[i] != 0 and e_wh[i] > 0:
             at = np.searchsorted(grid[:distinct], price_u[i])
