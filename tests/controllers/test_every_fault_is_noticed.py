@@ -47,6 +47,7 @@ def test_every_fault_has_a_row_or_a_reason() -> None:
     assert list(UNNOTICED) == ["clock-wrong"], "the list is short, and grows only on purpose"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", EVERYDAY, ids=_name)
 def test_it_is_played_and_noticed(row: Row) -> None:
     play(row)

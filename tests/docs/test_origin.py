@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from peerwatt.scenario import load_scenario
@@ -13,6 +14,7 @@ from tests.peerwatt.districts import district, flat, home, load
 PAGE = ROOT / "docs" / "origin.md"
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path: Path) -> None:
     assert follow(PAGE, tmp_path)
 

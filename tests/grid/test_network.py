@@ -31,6 +31,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_columns_of_the_shipped_network() -> None:
     network = Network.load(SEMIURBAN)
     assert (network.n_buses, len(network.branches), network.branches.n_lines) == (44, 43, 42)
@@ -77,6 +78,7 @@ def test_buses_are_found_by_name_and_by_index() -> None:
     assert any("more than once" in remark for remark in network.remarks)
 
 
+@pytest.mark.slow
 def test_every_named_network_exists_and_wrong_names_list_the_right_ones() -> None:
     functions = {name.removeprefix("create_kerber_") for name in dir(pn) if name.startswith("create_kerber_")}
     assert set(published.KERBER) == functions
@@ -113,6 +115,7 @@ def test_suburban_kerber_networks_are_the_same_every_time() -> None:
     assert first.line.equals(second.line)
 
 
+@pytest.mark.slow
 def test_cached_load_imports_neither_solver_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEERWATT_CACHE", str(tmp_path))
     fresh = Network.load("cigre:lv")
@@ -133,6 +136,7 @@ def test_cached_load_imports_neither_solver_and_gives_the_same(tmp_path: Path, m
     assert fresh.power_flow().v_pu.tobytes() == again.power_flow().v_pu.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "garbage", "bit"])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     monkeypatch.setenv("PEERWATT_CACHE", str(tmp_path))
@@ -155,6 +159,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path: Path, monkeypatch
     assert Network.load("kerber:landnetz_freileitung_1").n_buses == 15
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     net = nets.two_bus()
     path = tmp_path / "mine.json"
@@ -188,6 +193,7 @@ def test_later_changes_of_the_handed_over_net_have_no_effect() -> None:
     assert network.power_flow([[0, 1]], engine="pandapower").v_pu[0, 1] < 1.0
 
 
+@pytest.mark.slow
 def test_a_network_without_coordinates_is_drawn_as_a_tree() -> None:
     ends = np.array([(0, 1), (1, 2), (1, 3), (3, 0), (4, 5)], dtype=np.int32)
     x, y = tree_layout(6, ends, np.array([0], dtype=np.int32))

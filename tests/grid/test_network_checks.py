@@ -93,6 +93,7 @@ def test_wrong_networks_are_refused(change: Callable[[Any], None], reason: str, 
     assert remedy in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_unchanged_network_is_not_refused() -> None:
     assert Network.from_pandapower(feeder()).n_buses == 4
 
@@ -156,6 +157,7 @@ def test_a_case_whose_generators_hold_voltages_loads_for_the_pandapower_engine()
     np.testing.assert_allclose(found, net.res_bus["vm_pu"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_odd_but_solvable_lines_are_remarked_and_solved_alike() -> None:
     net = feeder()
     net.line.loc[0, ["length_km", "r_ohm_per_km", "x_ohm_per_km"]] = 0.001, 208.0, 80.0
@@ -226,6 +228,7 @@ def test_powers_that_are_no_numbers_are_refused(values: Any) -> None:
         network.power_flow(np.zeros((1, 4)), values)
 
 
+@pytest.mark.slow
 def test_wrong_powers_are_refused() -> None:
     network = Network.from_pandapower(nets.everything())
     good = np.zeros((4, network.n_buses))
@@ -256,6 +259,7 @@ def test_wrong_powers_are_refused() -> None:
     assert empty.line_loading.shape == (0, network.branches.n_lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["batch", "pandapower"])
 def test_no_convergence_names_slot_and_bus(engine: Any) -> None:
     network = Network.from_pandapower(feeder())

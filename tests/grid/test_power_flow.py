@@ -122,6 +122,7 @@ def test_own_loads_storages_and_scaling_of_the_made_network() -> None:
     assert network.own_p_kw.sum() == pytest.approx(10.0 + 10.0 - 30.0 - 15.0 + 10.0)  # the last is the ward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "low"), [(1.0, 0.80), (-1.0, 0.999)])
 def test_stressed_feeder_agrees(factor: float, low: float) -> None:
     """Loads that pull the far end down to about 0.85 p.u., and PV that lifts it as far."""
@@ -180,6 +181,7 @@ def test_random_radial_networks_agree(seed: int, n: int, heavy: bool) -> None:
     assert_agrees(network, net, *powers(network, seed, 1, -size, size))
 
 
+@pytest.mark.slow
 def test_pandapower_engine_gives_the_same() -> None:
     for network in (Network.from_pandapower(nets.everything()), Network.load("cigre:lv")):
         p_kw, q_kvar = powers(network, 5, 2, -10.0, 10.0)
@@ -195,6 +197,7 @@ def test_pandapower_engine_gives_the_same() -> None:
             np.testing.assert_allclose(batch.slack_q_kvar, slow.slack_q_kvar, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_pandapower_engine_solves_what_the_batch_engine_refuses() -> None:
     net = nets.two_bus()
     pp.create_gen(net, 1, p_mw=0.004, vm_pu=1.01)
@@ -207,6 +210,7 @@ def test_pandapower_engine_solves_what_the_batch_engine_refuses() -> None:
     assert flow.losses_kw[0] == pytest.approx(flow.slack_p_kw[0] + 4.0 - 1.0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["simbench:1-LV-semiurb4--2-sw", "made"])
 def test_bytes_depend_neither_on_threads_nor_on_windows(source: str) -> None:
     network = Network.from_pandapower(nets.everything()) if source == "made" else Network.load(source)

@@ -200,6 +200,7 @@ def test_a_data_set_brings_its_own_unit() -> None:
 # --- weather --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pv_of_weather_has_the_sun_where_it_belongs() -> None:
     grid = SlotGrid(utc(2021, 1, 1), 900, 35_040)
     south = WeatherPvRef("weather_aachen_2021", 50.78, 6.08)

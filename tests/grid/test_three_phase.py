@@ -118,6 +118,7 @@ def test_named_networks_agree_with_runpp_3ph(source: str) -> None:
     assert flow.unbalance.max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "shift", "more"),
     [
@@ -171,6 +172,7 @@ def test_what_the_magnetising_branch_costs() -> None:
     assert np.abs(shell - plain).max() < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["everything", "two_feeding_points", "simbench:1-LV-semiurb4--2-sw"])
 def test_equal_phases_give_the_balanced_flow(source: str) -> None:
     network = Network.load(source) if ":" in source else Network.from_pandapower(getattr(nets, source)())

@@ -48,6 +48,7 @@ def test_data_of_the_file_win_row_by_row() -> None:
     assert zero.trafo_r_ohm + 1j * zero.trafo_x_ohm == pytest.approx([expected])
 
 
+@pytest.mark.slow
 def test_completing_keeps_what_is_given_and_the_original_is_not_touched() -> None:
     net = street("Dyn11", 330.0, **CABLE)
     before = copy.deepcopy(net)

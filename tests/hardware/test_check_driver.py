@@ -34,6 +34,7 @@ def at_once(device: MapDevice) -> SunSpecDriver:
     return cast(SunSpecDriver, done.value.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [old_inverter(), new_storage()], ids=["models-103-123", "models-701-704"])
 def test_sunspec_passes(device: MapDevice) -> None:
     driver = at_once(device)

@@ -322,6 +322,7 @@ class Campaign:
 MAPS = [pytest.param(device, id=device.profile) for device in (SDM, FRONIUS, VICTRON, EMULATOR, SUNSPEC)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", MAPS)
 def test_r11_r12_r13_no_spoilt_reading_is_good_zero_or_newly_stamped(device: Map) -> None:
     campaign = Campaign(device, seed=5)

@@ -100,6 +100,7 @@ def test_sbba(kind: str, seeds: range) -> None:
         assert got.price == one.buy_price
 
 
+@pytest.mark.slow
 @looped("seed", range(12))
 def test_sbba_draws_every_seller(seed: int) -> None:
     rng = random.Random(f"sbba-draw/{seed}")
@@ -222,6 +223,7 @@ def test_vcg_with_the_deficit_covered(cover: str) -> None:
 SMALL = ("lots", "plain", "ties", "crossing", "exact_meet", "zeros", "negative", "one_sided", *slow.SEVERAL_BOOKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seeds"), cases(dict.fromkeys(SMALL), 20, 150))
 @pytest.mark.parametrize("variant", ["lottery", "vickrey"])
 def test_muda(variant: str, kind: str, seeds: range) -> None:
@@ -260,6 +262,7 @@ def test_muda_tosses_every_coin(variant: str) -> None:
         assert frozenset(fewer.diagnostics["left"]) == half - {"p"}
 
 
+@pytest.mark.slow
 def test_muda_lottery_draws_every_turn() -> None:
     """For one split, all outcomes that some order of the long side's agents gives are seen."""
     book = [SlowOrder(f"b{i}", f"b{i}", True, 2, 9) for i in range(3)] + [SlowOrder("s", "s", False, 3, 2)]

@@ -78,6 +78,7 @@ def test_huang_is_truthful_in_price_and_not_in_quantity() -> None:
     assert quantity.counterexample is not None and quantity.counterexample.smallest
 
 
+@pytest.mark.slow
 def test_bill_sharing_is_not_individually_rational() -> None:
     report = audit("bill_sharing", books=4)
     verdict = report.verdict("ir")
@@ -127,6 +128,7 @@ def test_same_bytes_for_every_number_of_processes() -> None:
     assert audit("pair_price", seed=1, **options).to_json() != one.to_json()  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rules_are_compared_on_the_same_books() -> None:
     found = audit_many(
         ["uniform_price", "pay_as_bid", "trade_reduction"], families=["unit"], books=12, misreports=COARSE

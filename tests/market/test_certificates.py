@@ -103,6 +103,7 @@ OPERATION = st.tuples(st.sampled_from("ctxe"), st.integers(0, 2), st.integers(0,
                       st.integers(0, 40))  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(OPERATION, max_size=40))
 def test_law_g_holds_after_any_operations(operations: list[tuple[str, int, int, int, int]]) -> None:

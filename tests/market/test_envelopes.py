@@ -63,6 +63,7 @@ def slack(wires: Feeder, nodes: list[str], used: np.ndarray, direction: str) -> 
     return float(min(lines.min(), (high - w[1:]).min(), (w[1:] - low).min()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ALLOCATIONS)
 def test_both_corners_and_anything_between_are_feasible(rule: str) -> None:
     rng = np.random.default_rng(1)
@@ -83,6 +84,7 @@ def test_both_corners_and_anything_between_are_feasible(rule: str) -> None:
     assert bound > 30
 
 
+@pytest.mark.slow
 def test_each_allocation_is_the_best_of_its_kind() -> None:
     for seed in range(40):
         wires, nodes, asked = random_requests(seed)

@@ -182,6 +182,7 @@ def test_a_rule_may_be_given_as_class_or_object() -> None:
     assert clear(UniformPrice, [GOOD, SELL], k=1) == clear(UniformPrice(k=F(1)), [GOOD, SELL]) == by_name
 
 
+@pytest.mark.slow
 def test_importing_the_market_stays_light() -> None:
     code = (
         "import sys; from market import clear, rules, share; rules(); share('mid_market_rate', {'a': 1}, 2, 1); "

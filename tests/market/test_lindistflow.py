@@ -79,6 +79,7 @@ def case(seed: int) -> tuple[list[Order], Context]:
     return orders, in_book(wires, high, low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_optimum_and_prices_are_those_of_a_dense_program(block: int) -> None:
     """Fills may differ by a Wh and among ties; welfare and, where they are unique, prices may not."""
@@ -420,6 +421,7 @@ class OnAFeeder(LinDistFlow):
         return super().clear_batch(replace(batch, node=node, feeder=self._here()))
 
 
+@pytest.mark.slow
 def test_the_general_kit_passes() -> None:
     report = check_rule(OnAFeeder, books=25)
     assert report.checks["clear == clear_batch"] > 40

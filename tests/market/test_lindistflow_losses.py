@@ -120,6 +120,7 @@ def test_a_kink_between_two_ways_of_supply_is_found() -> None:
     assert found.diagnostics["loss_rounds"] < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(2))
 def test_quadratic_losses_reach_the_optimum(block: int) -> None:
     tried(range(45 * block, 45 * block + 45), least=6)

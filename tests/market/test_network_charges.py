@@ -159,6 +159,7 @@ def test_conformance(parameters: dict[str, Any]) -> None:
     assert check_rule("network_charges", books=30, **parameters).checks["clear == clear_batch"] > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", sorted(n for n, c in rule_classes().items() if not c.meter_based))
 def test_the_same_charge_goes_around_any_rule_on_orders(inner: str) -> None:
     if inner == "network_charges":

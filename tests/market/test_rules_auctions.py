@@ -254,6 +254,7 @@ def no_price_pays(rule: str, books: int, seed: int, most: int) -> int:
     return traded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [*LOTS, "huang"])
 def test_no_price_pays_in_some_books(rule: str) -> None:
     assert no_price_pays(rule, 40, 7, 6) > 10

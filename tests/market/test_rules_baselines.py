@@ -91,6 +91,7 @@ def test_vickrey_displaces_over_all_orders_of_an_agent() -> None:
     assert batch_row(cleared, 0, book, columns) == result_row(rule.clear(book, context), book)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parameters",
     [{"units_wh": 9, "reserve_u": 8}, {"units_wh": 5, "side": "sell"}, {"units_wh": 9, "side": "sell", "reserve_u": 3}],

@@ -320,6 +320,7 @@ def random_batch(rng: np.random.Generator, n_slots: int, n: int, *, in_book: boo
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 9, 90])
 @pytest.mark.parametrize("in_book", [False, True])
 @pytest.mark.parametrize("tie", TIE_BREAKS)

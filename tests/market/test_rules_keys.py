@@ -209,6 +209,7 @@ def keys(draw: st.DrawFn) -> dict[str, Any]:
     return out
 
 
+@pytest.mark.slow
 @given(keys(), st.lists(st.lists(st.integers(-40, 40), min_size=6, max_size=6), min_size=1, max_size=5), st.data())
 @settings(max_examples=effort(150, everyday=30), deadline=None)
 def test_bounds_and_batches(parameters: dict[str, Any], nets: list[list[int]], data: st.DataObject) -> None:

@@ -342,6 +342,7 @@ def test_muda_is_truthful_on_hundreds_of_books() -> None:
     assert_truthful(gains(range(64, 464), muda_clearings), 50_000)
 
 
+@pytest.mark.slow
 def test_vcg_is_truthful_for_agents_with_several_orders() -> None:
     assert_truthful(gains(range(BOOKS), by_name(("vcg", {}))), 50 * BOOKS)
     # who stays away saves its part of the deficit; who takes part gains by nothing but the truth
@@ -404,6 +405,7 @@ def test_pairs_leave_nothing_to_hand_back() -> None:
         make_rule("pay_as_bid", {"variant": "buyer_pays_bid", "redistribute": "equal"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "parameters"),
     [

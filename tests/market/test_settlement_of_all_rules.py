@@ -76,6 +76,7 @@ def refused(rule: BidRule, batch: BookBatch) -> bool:
     return any(rule.applicable(*batch.row(s)[:2]) is not None for s in range(batch.n_slots))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_book", [False, True], ids=["after", "in_book"])
 @pytest.mark.parametrize("variant", [v for v in BIDS if v[0] != "vickrey"], ids=label)
 def test_contracts_of_every_rule_settle_in_integers(variant: Variant, in_book: bool) -> None:

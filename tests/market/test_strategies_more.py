@@ -369,6 +369,7 @@ def book_r1() -> list[Order]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["uniform_price", "pay_as_bid", "pair_price"])
 def test_best_response_finds_reports_that_nobody_leaves(rule: str) -> None:
     found = best_response_equilibrium(rule, book_r1())
@@ -385,6 +386,7 @@ def test_best_response_leaves_the_truth_alone_where_it_is_best() -> None:
     assert found.orders == found.truth and found.rounds == 0 and found.gain_u == 0
 
 
+@pytest.mark.slow
 def test_best_response_keeps_terms() -> None:
     context = {"terms": {"S1": Terms(floor_u=9_000)}}
     free = best_response_equilibrium("pay_as_bid", book_r1())

@@ -208,6 +208,7 @@ def test_rules_are_compared_on_the_same_households(tmp_path: Path) -> None:
     assert pair.n == 4 and pair.p_holm is not None and pair.difference.low is not None
 
 
+@pytest.mark.slow
 def test_audit_of_a_scenario(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "audit.json"
     code = main(["audit", "--scenario", "street5", "--days", "1", "--out", str(tmp_path / "runs"), "--families", "thin",
@@ -221,6 +222,7 @@ def test_audit_of_a_scenario(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert max(len(line) for line in text.splitlines() if not line.startswith("figures")) <= 80
 
 
+@pytest.mark.slow
 def test_a_rule_that_cannot_clear_the_scenario_is_left_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Trade reduction wants equal quantities: the others are audited, and it says why it is not."""
     file = tmp_path / "audit.json"

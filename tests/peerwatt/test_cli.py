@@ -61,6 +61,7 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorder]:
     return install
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "from peerwatt.cli import main\n"
@@ -78,6 +79,7 @@ def test_help_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
     assert min(took_s) < 0.5
 
 
+@pytest.mark.slow
 def test_a_users_own_grid_py_does_not_stand_in_front_of_ours(tmp_path: Path) -> None:
     for name in ("core", "market", "grid"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
@@ -309,6 +311,7 @@ def test_verify_tells_by_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == "all right\n1 problem(s) [slots]\n"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     code = "from peerwatt.cli import main; main(['schema'])"
     command = f"{sys.executable} -P -c \"import sys; sys.path.append('{ROOT}'); {code}\" | head -n 1"

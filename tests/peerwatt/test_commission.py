@@ -90,6 +90,7 @@ async def test_a_line_that_somebody_holds_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 async def test_interrupted_from_outside_it_releases_and_ends_with_130(tmp_path: Path) -> None:
     answers = tmp_path / "answers.yaml"
     answers.write_text("technician: T\n")

@@ -70,6 +70,7 @@ async def test_an_order_that_outlives_a_loss_of_power_is_found_with_answers_from
     assert "not tried, accepted" not in said
 
 
+@pytest.mark.slow
 async def test_a_person_is_waited_for_until_the_device_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     async with emulated() as one:
         by_person = power_cycle({"reboot_by": "person", "reboot_s": 1}, one.bench)

@@ -42,6 +42,7 @@ def by_name(comparison: Any) -> dict[str, peerwatt.Run]:
     return dict(zip(comparison.names, comparison.runs, strict=True))
 
 
+@pytest.mark.slow
 def test_the_low_tech_arms_stand_beside_the_rules_and_the_page_is_written(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     comparison = peerwatt.compare(
@@ -125,6 +126,7 @@ def test_the_static_key_is_each_buildings_part_of_all_imports_and_at_most_one(tm
         assert float(share) == pytest.approx(imported[name] / sum(imported.values()), abs=2e-6)
 
 
+@pytest.mark.slow
 def test_a_community_battery_serves_where_there_is_a_market_and_costs_the_low_tech_arms_nothing(tmp_path: Path) -> None:
     scenario = street()
     scenario["buildings"].append(home("shared", BATTERY))
@@ -164,6 +166,7 @@ def test_finished_runs_are_laid_side_by_side(tmp_path: Path, capsys: pytest.Capt
     assert "uniform price" in out and "no market" in out
 
 
+@pytest.mark.slow
 def test_the_command_compares_rules_and_says_so_where_trading_does_not_win(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_no_controller_costs_less_than_the_community_optimum() -> None:
     assert best.discomfort_kh == pytest.approx(0.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_rolling_days_come_close_to_one_program_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
     system = prepare(load_scenario(with_heat(4)))
     rolling = community_costs(system).alone
@@ -80,6 +81,7 @@ def test_exchange_by_hand() -> None:
     assert saved_by_exchange(buy, sell, drawn, fed) == pytest.approx(1.0 * 0.35 + 0.5 * 0.15)
 
 
+@pytest.mark.slow
 def test_the_command_runs_low_tech_arms_beside_each_controller(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_the_command_runs_low_tech_arms_beside_each_controller(
     assert all(" ".join(sentence.split()) in said for sentence in document["sentences"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("buy", "pays"), [("flat", False), ("spread", True)])
 def test_a_plain_sentence_says_whether_cleverness_pays(tmp_path: Path, buy: str, pays: bool) -> None:
     made = street(days=2)

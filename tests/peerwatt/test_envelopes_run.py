@@ -212,6 +212,7 @@ BUSY: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_windows_of_any_length_give_the_same_records() -> None:
     scenario = all_kinds(days=1) | BUSY
     scenario["buildings"][1]["assets"][-1] |= {"discharge_kw": 5.0, "floor_kwh": 4.0, "controller": "charge_on_arrival"}
@@ -230,6 +231,7 @@ def test_windows_of_any_length_give_the_same_records_over_days() -> None:
     assert records["envelopes"].any()
 
 
+@pytest.mark.slow
 def test_limits_that_never_bind_change_nothing() -> None:
     plain = all_kinds(days=1)
     free, bills = drive(plain, 96)

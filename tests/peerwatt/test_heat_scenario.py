@@ -144,6 +144,7 @@ def prepared_plain() -> ModelPlant:
     return ModelPlant(system, ModelBatteries(system))
 
 
+@pytest.mark.slow
 def test_warmth_is_the_law_of_the_kernel() -> None:
     system = prepared(warm())
     whole, _ = drive(warm(), 188)

@@ -40,6 +40,7 @@ def scenario(folder: Path, keep: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["keep", "drop"])
 def test_voltages_are_those_of_the_file_with_and_without_its_own_elements(tmp_path: Path, keep: str) -> None:
     run = peerwatt.run(scenario(tmp_path, keep), tmp_path / "run", report=False)
@@ -53,6 +54,7 @@ def test_voltages_are_those_of_the_file_with_and_without_its_own_elements(tmp_pa
     np.testing.assert_allclose(got, net.res_bus.vm_pu.to_numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_kept_elements_are_billed_outside_the_market(tmp_path: Path) -> None:
     run = peerwatt.run(scenario(tmp_path, "keep"), tmp_path / "run", report=False)
     assert [b.id for b in run.static.buildings] == ["home", "other-1", "other-2"]
@@ -79,6 +81,7 @@ def test_a_generator_that_would_feed_in_unbooked_is_refused(tmp_path: Path) -> N
     assert (slots.transformer_kw * 250 - slots.exchange_wh).abs().max() < 1, "what comes in is what is booked"
 
 
+@pytest.mark.slow
 def test_a_bus_without_supply_is_left_out_of_the_results_and_refused_to_buildings(tmp_path: Path) -> None:
     told = scenario(tmp_path, "drop")
     net = small_net()

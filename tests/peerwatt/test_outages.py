@@ -74,6 +74,7 @@ def test_the_books_of_the_run_are_sound(dark: peerwatt.Run) -> None:
     assert_verified(dark)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 7, 96])
 def test_windows_have_no_say(length: int) -> None:
     scenario = street(FAULT, {"at": "2016-05-25 20:00", "minutes": 3})
@@ -157,6 +158,7 @@ def test_what_makes_no_sense_is_refused_at_its_place(changes: dict[str, Any], pl
     assert place in told and words in told
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path) -> None:
     scenario = street(FAULT, {"at": "2016-06-20 05:00", "minutes": 20}, time={"start": "2016-05-25", "days": 40,
                       "slot_minutes": 15, "zone": "Europe/Berlin"})  # fmt: skip

@@ -39,6 +39,7 @@ def table_bytes(run: peerwatt.Run, table: str) -> list[bytes]:
     return [part.read_bytes() for part in sorted((run.folder / f"{table}.parquet").iterdir())]
 
 
+@pytest.mark.slow
 def test_most_homes_modelled_some_emulated_same_bytes(tmp_path: Path) -> None:
     virtual = peerwatt.run(street(), tmp_path / "virtual", report=False)
     paced = peerwatt.run(street(), tmp_path / "paced", report=False, speed=SPEED)
@@ -63,6 +64,7 @@ def test_most_homes_modelled_some_emulated_same_bytes(tmp_path: Path) -> None:
     assert "devices" not in virtual.summary
 
 
+@pytest.mark.slow
 def test_scaled_devices_deviate_within_their_bound(tmp_path: Path) -> None:
     """A small device for a large asset: a register's step is that many Wh of the building, and no more is lost."""
     plants = {name: {"kind": "emulated", "scale": scale} for name, scale in (("h02", 10.0), ("h14", 2.5), ("h20", 0.4))}
@@ -114,6 +116,7 @@ def assert_same(a: Any, b: Any, place: str = "") -> None:
         assert a == b, place
 
 
+@pytest.mark.slow
 def test_the_same_measurements_replayed_give_the_same_books_in_every_context() -> None:
     """Devices that deviate make measurements; those, told again, make the same books, prices and ledgers."""
     plants = {"h02": {"kind": "emulated", "scale": 7.0}, "h20": {"kind": "emulated", "scale": 3.0}}

@@ -141,6 +141,7 @@ def test_three_equal_phases_are_the_balanced_network(tmp_path: Path) -> None:
     assert three.summary["grid"]["max_unbalance"] < 1e-9 and "phases" not in balanced.summary["grid"]
 
 
+@pytest.mark.slow
 def test_windows_do_not_matter() -> None:
     whole, _ = drive(street(), 96)
     assert whole["v_phase_pu"].shape == (96, 44, 3) and np.ptp(whole["v_phase_pu"], axis=2).max() > 0.01
@@ -148,6 +149,7 @@ def test_windows_do_not_matter() -> None:
         assert_equal(drive(street(), length)[0], whole)
 
 
+@pytest.mark.slow
 def test_a_run_of_single_phases_is_verified_and_told_by_phase(tmp_path: Path) -> None:
     run = peerwatt.run({**street(), "outputs": {"report": True, "statements": False}}, tmp_path / "run")
     assert_verified(run)
@@ -288,6 +290,7 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], message: str) -> None
         prepare(load_scenario({**street(), **change}))
 
 
+@pytest.mark.slow
 def test_a_network_without_a_path_for_the_neutral_is_refused_at_its_place(tmp_path: Path) -> None:
     import pandapower as pp
 

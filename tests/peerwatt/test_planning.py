@@ -27,6 +27,7 @@ GREEDY = None
 HALF = Window(0, 96)
 
 
+@pytest.mark.slow
 def test_windows_of_any_length_give_the_same_records() -> None:
     records = assert_same_for(all_kinds(days=1), [2688, 1])
     busy = ("charge_wh", "discharge_wh", "ev_wh", "heat_pump_wh", "curtailed_wh", "bought_wh")
@@ -88,6 +89,7 @@ def test_rolling_plans_come_near_the_optimum_of_the_whole_stretch_and_batteries_
     assert cycle.standing.cut_wh.sum() <= 4 * plans, "a few Wh per plan"
 
 
+@pytest.mark.slow
 def test_following_values_is_as_good_and_forgives_a_wrong_forecast() -> None:
     costs = {
         (follow, kind): cost_of(*whole(street({
@@ -120,6 +122,7 @@ def battery_of(scenario: dict[str, Any], column: int = 0) -> tuple[np.ndarray, S
     return (flows.charge_wh - flows.discharge_wh)[:, column], cycle
 
 
+@pytest.mark.slow
 def test_terms_and_limits_are_kept() -> None:
     cycle, flows = whole(all_kinds())
     system = cycle.system
@@ -155,6 +158,7 @@ def test_the_plan_prices_the_bids_of_a_storage_strategy() -> None:
     assert set(truthful.tolist()) == {80_000}
 
 
+@pytest.mark.slow
 def test_heat_pumps_are_planned_with_the_rest() -> None:
     scenario = all_kinds(days=1)
     scenario["overrides"] = []

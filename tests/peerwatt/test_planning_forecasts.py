@@ -52,6 +52,7 @@ def test_rooms_and_cars_are_planned_and_kept() -> None:
     assert bills.total_u[0] < alone.total_u[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["noise", "average"])
 def test_windows_do_not_matter(kind: str) -> None:
     assert_equal(*(drive(planned(kind), length)[0] for length in (188, 29)))

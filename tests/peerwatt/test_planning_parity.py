@@ -48,6 +48,7 @@ def test_a_day_of_plans_in_simulation_and_in_shadow_gives_the_same_bytes(tmp_pat
     assert_verified(virtual)
 
 
+@pytest.mark.slow
 def test_served_plans_come_to_the_books_of_the_simulation(tmp_path: Path) -> None:
     world, state, run = serve_and_run(a_day(), tmp_path)
     hold_against_the_run(world, state, run)

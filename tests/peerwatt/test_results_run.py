@@ -102,6 +102,7 @@ def test_a_good_run_verifies(good: Path, tmp_path: Path) -> None:
         assert json.loads(report_json(report))["ok"] is True
 
 
+@pytest.mark.slow
 def test_one_changed_byte_is_found_anywhere(copy: Path) -> None:
     names = [n for n in json.loads((copy / "manifest.json").read_text())["files"] if (copy / n).stat().st_size]
     assert len(names) > 40

@@ -215,6 +215,7 @@ def test_a_file_where_the_folder_should_be_is_refused(desk: Desk) -> None:
     assert desk.out.read_text() == "not a folder"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept_and_the_message_says_how_to_replace_it(desk: Desk) -> None:
     assert desk.run(study(), csv_lines())[0] == 0
     before = files_of(desk.out)

@@ -101,6 +101,7 @@ def lines(run: peerwatt.Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return net, q, v
 
 
+@pytest.mark.slow
 def test_volt_var_is_what_an_independent_loop_finds(tmp_path: Path) -> None:
     run = peerwatt.run(stressed(inverter()), tmp_path / "run")
     net, q, v = lines(run)
@@ -148,6 +149,7 @@ def loop_without_damping(loop: PlainLoop, net: np.ndarray) -> None:
     raise AssertionError("the plain loop does not converge")
 
 
+@pytest.mark.slow
 def test_volt_watt_curtails_what_the_curve_says_and_the_meter_follows(tmp_path: Path) -> None:
     functions = inverter(watt=True)
     with_it = peerwatt.run(stressed(functions), tmp_path / "with")
@@ -219,6 +221,7 @@ def closed(scenario: dict[str, Any], cuts: list[int], threads: int = 1) -> list[
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cuts", "threads"), [(list(range(1, 96)), 1), ([20, 28, 60], 2)])
 def test_results_do_not_depend_on_windows_and_threads(cuts: list[int], threads: int) -> None:
     whole, parts = closed(mixed(), []), closed(mixed(), cuts, threads)

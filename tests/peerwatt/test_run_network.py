@@ -138,6 +138,7 @@ def test_without_power_flow_the_same_trades_and_no_losses(tmp_path: Path) -> Non
     assert plane(wired, "loss_wh", "slots").any() and not plane(bare, "loss_wh", "slots").any()
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_broken_is_listed_with_size_and_who_fed_in(tmp_path: Path) -> None:
     path = users_network(tmp_path / "mine.json")
     run = peerwatt.run(street(path, v_max_pu=1.05), tmp_path / "run")

@@ -90,6 +90,7 @@ def test_buildings_get_the_mix_of_their_own_supplier(pooled: peerwatt.Run) -> No
     assert alone["lignite"] / alone["wind"] == pytest.approx(0.31 / 0.275, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "origin"), [("pair_price", {"storage": "fifo"}), ("mid_market_rate", {}),
                                               ("uniform_price", {"certificates": "separate"})])  # fmt: skip
 def test_windows_of_any_length_give_the_same_origins(rule: str, origin: dict[str, Any]) -> None:
@@ -100,6 +101,7 @@ def test_windows_of_any_length_give_the_same_origins(rule: str, origin: dict[str
     assert (passed > 0) == (origin.get("certificates") != "separate")
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_gives_the_same_origins(tmp_path: Path) -> None:
     scenario = with_origin(three_parts() | {"power_flow": "none"}, supplier_mix={}, storage="fifo")
     whole = peerwatt.run(scenario, tmp_path / "whole")

@@ -50,6 +50,7 @@ def interrupt_at(slot: int) -> Callable[[int, int], None]:
     return progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", [1, PART + 1])
 def test_interrupted_and_resumed_gives_the_same_bytes(slot: int, whole: peerwatt.Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -127,6 +128,7 @@ CUTS: dict[str, tuple[object, str, int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", CUTS)
 def test_cut_off_while_writing(
     where: str, whole: peerwatt.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def test_rules_that_cannot_clear_slots_say_why(rule: str, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=names)
 def test_two_days_with_everything_in_it(case: Case, tmp_path: Path) -> None:
     rule, parameters = case
@@ -179,6 +180,7 @@ NETS = st.integers(2, 5).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=effort(12, everyday=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

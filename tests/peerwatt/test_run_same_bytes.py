@@ -60,6 +60,7 @@ def test_another_seed_places_other_assets_and_draws_other_cars(tmp_path: Path) -
     assert runs[0].static.run_id != runs[1].static.run_id
 
 
+@pytest.mark.slow
 def test_the_resolved_scenario_of_a_run_gives_the_run_again(tmp_path: Path) -> None:
     first = peerwatt.run(everything(days=1) | PLACED, tmp_path / "first")
     again = peerwatt.run(first.folder / "scenario.yaml", tmp_path / "elsewhere" / "again")

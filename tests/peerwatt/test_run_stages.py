@@ -165,6 +165,7 @@ def test_without_a_market_everybody_pays_its_own_tariff_whatever_imbalance_costs
     assert run.summary["money"]["savings_u"] == 0
 
 
+@pytest.mark.slow
 def test_a_comparison_keeps_stages_and_levels(tmp_path: Path) -> None:
     levels = [{"name": "street", "by": "groups", "groups": {"north": ["a", "b"], "south": ["c", "d"]}},
               {"name": "district", "charge_per_kwh": 0.02}]  # fmt: skip

@@ -68,6 +68,7 @@ def assert_same_for(scenario: Mapping[str, Any], lengths: list[int]) -> dict[str
     return one
 
 
+@pytest.mark.slow
 def test_windows_of_any_length_give_the_same_records() -> None:
     records = assert_same_for(everything(days=1), [96, 1, 7])
     busy = (
@@ -78,6 +79,7 @@ def test_windows_of_any_length_give_the_same_records() -> None:
     assert records["active"].any() and not records["active"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "parameters"),
     [

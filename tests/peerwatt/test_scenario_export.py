@@ -100,6 +100,7 @@ scenarios = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(scenarios)
 @settings(max_examples=effort(60, everyday=12), deadline=None)
 def test_any_valid_scenario_survives_writing_and_reading(value: dict[str, Any]) -> None:
@@ -212,6 +213,7 @@ def test_paths_can_be_written_relative_to_the_run(tmp_path: Path) -> None:
 # --- schema ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_schema_is_valid_and_takes_what_the_loader_takes() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(json.dumps(json_schema()))
@@ -333,6 +335,7 @@ CHANGED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGED)
 def test_what_an_alternative_defines_can_be_used(name: str, tmp_path: Path) -> None:
     file = folder_for(tmp_path)
@@ -358,6 +361,7 @@ def test_the_reference_is_that_of_the_models() -> None:
     assert with_reference(page) == page, "run: python -m peerwatt.scenario.reference docs/scenario.md"
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5

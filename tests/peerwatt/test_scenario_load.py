@@ -274,6 +274,7 @@ def test_syntax_errors_have_a_line(text: str, line: int, message: str, tmp_path:
     assert caught.value.remedy
 
 
+@pytest.mark.slow
 def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     with pytest.raises(ScenarioError, match="too many values"):

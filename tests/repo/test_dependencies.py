@@ -8,6 +8,8 @@ import sys
 import tomllib
 from functools import cache
 
+import pytest
+
 from tests.repo.files import PACKAGES, ROOT, name_of, package_files, tree
 
 DISTRIBUTION = {
@@ -52,6 +54,7 @@ def _imported() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_import_is_a_declared_dependency() -> None:
     declared = set(_project()[""]) | OPTIONAL
     missing = {name: place for name, place in _imported().items() if name not in declared}

@@ -17,6 +17,7 @@ INDEX = re.compile(
 SECRET = re.compile(r"(?i)\b(?:api[_-]?key|password|secret|token)\s*[=:]\s*['\"][^'\"<{$ ]{8,}['\"]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "pattern"),
     [("a path of one machine", ABSOLUTE), ("a package index", INDEX), ("something secret", SECRET)],

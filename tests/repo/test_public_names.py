@@ -39,6 +39,7 @@ def _typed_names(module: ast.Module) -> list[tuple[int, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_numbers_that_are_quantities_name_their_unit() -> None:
     found = [
         f"{name_of(path)}:{line}: {name}"

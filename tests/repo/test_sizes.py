@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from functools import cache
 
+import pytest
+
 from tests.repo.files import name_of, package_files, tree
 
 FILE_LINES = 450
@@ -44,6 +46,7 @@ def _too_long() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_files_and_functions_are_small() -> None:
     found = {name: why for name, why in _too_long().items() if name not in ALLOWED}
     assert not found, "split these:\n" + "\n".join(f"{name}: {why}" for name, why in found.items())

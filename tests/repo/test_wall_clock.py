@@ -77,6 +77,7 @@ def wall_clock_reads(module: ast.Module) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_only_the_clock_drivers_read_the_wall_clock() -> None:
     found = [
         f"{name_of(path)}:{line}: {what}"

@@ -43,6 +43,7 @@ async def test_a_device_that_cannot_be_released_is_not_called_released() -> None
         assert one.device.holding.get("123.WMaxLim_Ena") == 1
 
 
+@pytest.mark.slow
 async def test_limits_codes_sessions_and_stop_are_measured() -> None:
     async with emulated(sessions=True) as one:
         record = await one.commissioned(
@@ -119,6 +120,7 @@ class House:
         self.load["a"] += watts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("turned", "swapped", "direction", "phases"),
     [

@@ -108,6 +108,7 @@ def _held(one: Emulated, names: dict[str, float]) -> dict[str, float | None]:
     return {name: one.device.holding.get(name) for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enabled", [0, 1])
 async def test_what_stood_in_the_registers_before_is_put_back_and_read_back(enabled: int) -> None:
     async with emulated(leave_out=()) as one:

@@ -98,6 +98,7 @@ async def test_r17_others_read_through_the_proxy_while_the_guardian_runs(inverte
             assert not (await client.status())["standing"]
 
 
+@pytest.mark.slow
 async def test_a_proxy_that_cannot_listen_keeps_nothing_from_being_guarded(inverter: Bench) -> None:
     taken = inverter.servers["inverter"].port
     inverter.write_site([{"id": "inverter", "controls": LIMIT, "proxy": {"port": taken}}])

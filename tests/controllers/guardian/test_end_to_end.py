@@ -34,6 +34,7 @@ async def limited(bench: Bench, watts: float, **kwargs: float) -> float:
     return await until(lambda: abs(output_w(device) - watts) < 150.0, what=lambda: output_w(device), **kwargs)
 
 
+@pytest.mark.slow
 @needs_mbpoll
 async def test_r01_the_timer_is_set_and_read_back_before_any_value(inverter: Bench) -> None:
     server, frames = inverter.servers["inverter"], inverter.frames["inverter"]

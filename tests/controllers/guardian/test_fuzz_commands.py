@@ -201,6 +201,7 @@ def send(wishes: Mapping[str, Any], unit: Any, judge: Judge, now_s: float) -> No
         held.wrote(wish.value, steps, now_s, now_s, ())
 
 
+@pytest.mark.slow
 async def test_r09_no_unsafe_frame_leaves(tmp_path: Path) -> None:
     judge, granted = await fuzz(tmp_path, 12_000, seed=1)
     assert granted > 600 and judge.frames > 600

@@ -193,6 +193,7 @@ async def test_a_cancelled_caller_breaks_no_chain(tmp_path: Path) -> None:
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_r25_any_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     """R25: an edit is found, whichever byte of whichever file it is."""
     await _written(tmp_path, n=6, segment_bytes=900)
@@ -335,6 +336,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_what_was_acknowledged_before_sigkill_is_there(tmp_path: Path) -> None:
     for round_ in range(3):
         process = await asyncio.create_subprocess_exec(

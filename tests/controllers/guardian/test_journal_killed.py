@@ -207,6 +207,7 @@ class Life(RuleBasedStateMachine):
         self.loop.close()
 
 
+@pytest.mark.slow
 def test_any_order_of_days_restarts_and_turns_keeps_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEERWATT_TEST_PLACE", str(tmp_path / "j"))
     run_state_machine_as_test(

@@ -132,6 +132,7 @@ def test_an_old_journal_s_parts_may_be_pruned_up_to_one_that_does_not_say_what_w
     assert report.ok and first.kind == "alarm" and first.seq == report.carried.gaps[0].last + 1 > 1
 
 
+@pytest.mark.slow
 async def test_a_process_of_its_own_packs_and_what_cannot_be_packed_stays(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ async def test_r25_what_is_done_to_a_sealed_part_is_found(tmp_path: Path, damage
     assert report.fault is not None, report
 
 
+@pytest.mark.slow
 async def test_r25_any_flipped_byte_of_a_packed_part_or_its_index_is_found(tmp_path: Path) -> None:
     await _sealed(tmp_path, summarise_after_days=1)
     part = segments(tmp_path)[1]
@@ -286,6 +288,7 @@ async def test_heads_that_were_noted_are_compared_or_said_not_to_be(tmp_path: Pa
     assert not verify(tmp_path, noted=[Head(late.seq, bytes(32))]).ok
 
 
+@pytest.mark.slow
 async def test_what_is_about_a_lockout_or_stands_is_never_pruned_or_summarised(tmp_path: Path) -> None:
     lab = await Lab(tmp_path, KeepingSettings(days=2, summarise_after_days=1, alarm_free_mb=0)).open()
     await lab.order(device="old")  # nobody refreshes it: it is what stands
@@ -355,6 +358,7 @@ async def test_a_file_that_is_not_what_its_index_says_is_not_pruned(tmp_path: Pa
     await lab.close()
 
 
+@pytest.mark.slow
 async def test_of_a_damaged_journal_nothing_is_pruned(tmp_path: Path) -> None:
     lab = await Lab(tmp_path, KeepingSettings(days=3, alarm_free_mb=0)).open()
     await lab.days(2)
@@ -560,6 +564,7 @@ async def test_a_part_whose_end_is_not_on_the_disk_yet_is_not_packed(
     await lab.close()
 
 
+@pytest.mark.slow
 async def test_it_verifies_at_any_moment_while_parts_are_packed_summarised_and_pruned(tmp_path: Path) -> None:
     lab = await Lab(tmp_path, KeepingSettings(days=3, summarise_after_days=1, alarm_free_mb=0)).open()
     over, found = threading.Event(), list[Report]()
@@ -666,6 +671,7 @@ def test_the_commands_read_all_parts(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["journal", "verify", str(folder)]) == 1
 
 
+@pytest.mark.slow
 def test_the_page_s_program_verifies_sealed_parts_without_us(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "device-journal.md"
     (program,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)

@@ -55,6 +55,7 @@ def test_percent_of_var_and_of_va_are_the_same_curve_in_other_words() -> None:
     assert "VAR_MAX_PCT cannot be taken over" in text
 
 
+@pytest.mark.slow
 @settings(max_examples=effort(200, everyday=40), deadline=None)
 @given(
     at=st.integers(0, 3),

@@ -182,6 +182,7 @@ def state_of(clause: Clause) -> str:
     return "checked" if clause.checked else "partly" if clause.against else "unverified"
 
 
+@pytest.mark.slow
 def test_the_document_has_the_same_table_and_sources() -> None:
     text = (ROOT / "docs" / "inverter-functions.md").read_text(encoding="utf-8")
     told: dict[tuple[str, str], list[str]] = {}

@@ -7,6 +7,7 @@ import math
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def test_nonsense_never_leads_to_a_dangerous_command(seed: int) -> None:
             shedding = _Shedding()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32))
 def test_devices_that_sometimes_obey_lead_to_no_dangerous_command_either(seed: int) -> None:
@@ -186,6 +188,7 @@ def test_devices_that_sometimes_obey_lead_to_no_dangerous_command_either(seed: i
         was = decision.state
 
 
+@pytest.mark.slow
 def test_a_load_at_the_limit_does_not_chatter() -> None:
     """A block that fits, is restored, turns out larger, and goes again: ever more rarely."""
     plant = Plant(image(loads=(block("a", 1, 20.0), block("b", 2, 5.0, inrush_kw=5.0))))

@@ -136,6 +136,7 @@ def test_it_does_not_close_at_an_angle_or_on_a_wrong_phase_order() -> None:
     assert "phase-order" in plant.news()
 
 
+@pytest.mark.slow
 def test_a_close_that_does_not_come_is_taken_back_and_tried_a_bounded_number_of_times() -> None:
     plant = Plant(deaf={"switch close"})
     supervisor = _islanded(plant)

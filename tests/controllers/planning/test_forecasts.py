@@ -76,6 +76,7 @@ def test_noise_is_that_of_the_market_and_keyed_by_hour() -> None:
     assert np.abs(later - actual[6:]).sum() < np.abs(found - actual)[6:].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("perfect", "noise")])
 def test_what_comes_cannot_be_known(kind: Kind) -> None:
     """Whatever the future is, and whoever asked before: the forecast has the same bits."""

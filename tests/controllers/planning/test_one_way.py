@@ -125,6 +125,7 @@ def parts(plans: Plans) -> list[bytes]:
     return [np.ascontiguousarray(column).tobytes() for column in columns]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_again_and_on_two_threads() -> None:
     task = paid(5, 16)
     first = parts(building_plans(task))
@@ -132,6 +133,7 @@ def test_the_same_bytes_again_and_on_two_threads() -> None:
     assert parts(building_plans(task, workers=2)) == first
 
 
+@pytest.mark.slow
 def test_with_directions_decided_the_marginal_bounds_what_another_kwh_saves() -> None:
     task = paid(2, 12, 5)
     assert task.batteries is not None

@@ -179,6 +179,7 @@ def test_a_battery_stops_when_empty_and_when_full() -> None:
     assert b.w == 0 and b.get("713.SoC") == 100 and b.get("802.ChaSt") == 5
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(-6000, 6000), st.floats(0.05, 400.0)), min_size=1, max_size=25))
 def test_no_energy_comes_from_nowhere(orders: list[tuple[float, float]]) -> None:

@@ -174,6 +174,7 @@ async def test_every_frame_can_be_listened_in_on():
         assert heard == [("in", frame(READ)), ("out", frame(GOOD))]
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_costs_no_memory():
     async with rig() as (_, server, client):
         client.writer.transport.pause_reading()

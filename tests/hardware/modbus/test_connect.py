@@ -59,6 +59,7 @@ async def test_a_device_has_no_way_to_write(served: tuple[EmulatorServer, Emulat
     assert {frame[7] for frame in frames} == {3}
 
 
+@pytest.mark.slow
 async def test_a_lost_device_has_no_values_and_comes_back(served: tuple[EmulatorServer, EmulatedDevice]) -> None:
     server, _ = served
     endpoint = TcpEndpoint(port=server.port)

@@ -156,6 +156,7 @@ async def test_a_late_answer_is_never_taken_for_the_next(tmp_path: Path) -> None
         assert server.sessions == 1 and line.statistics().dropped == 3
 
 
+@pytest.mark.slow
 async def test_a_late_answer_of_an_old_connection_is_not_taken_on_the_new_one(tmp_path: Path) -> None:
     """A gateway that keeps its queue over reconnects: ids must go on counting."""
     held: list[bytes] = []
@@ -221,6 +222,7 @@ async def test_a_device_that_accepts_and_hangs_up_is_not_hammered(tmp_path: Path
         assert sample.words == words(Span(0, 1))
 
 
+@pytest.mark.slow
 @given(chunks=st.lists(st.one_of(st.binary(min_size=1, max_size=60), st.none()), min_size=1, max_size=4))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_bytes_on_the_wire_never_raise_and_never_become_a_value(

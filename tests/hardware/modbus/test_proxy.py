@@ -109,6 +109,7 @@ async def test_r17_all_but_reads_are_refused_without_asking_the_device(pdu: str,
         assert not server.asked and proxy.refused == 1
 
 
+@pytest.mark.slow
 async def test_exceptions_are_passed_on_and_a_lost_device_is_0x0b(tmp_path: Path) -> None:
     ask = struct.pack(">HHHBBHH", 9, 0, 6, 1, 3, 0, 2)
     async with single_session(tmp_path, units=[1]) as (server, line, proxy):

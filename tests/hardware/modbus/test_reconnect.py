@@ -36,6 +36,7 @@ async def _cycles(n: int, read: Callable[[], Any]) -> list[float]:
     return took
 
 
+@pytest.mark.slow
 async def test_r26_one_mute_device_of_a_hundred_holds_up_nobody(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(ScriptedServer()) for _ in range(100)]
@@ -57,6 +58,7 @@ async def test_r26_one_mute_device_of_a_hundred_holds_up_nobody(tmp_path: Path) 
         assert all(sample.words is None for sample in await asyncio.gather(*dead))
 
 
+@pytest.mark.slow
 async def test_r26_one_mute_unit_on_a_shared_line_delays_the_others_by_less_than_a_cycle(tmp_path: Path) -> None:
     def script(asked: Asked) -> None:
         if asked.unit != 4:

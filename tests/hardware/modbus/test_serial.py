@@ -102,6 +102,7 @@ async def test_reads_and_writes_with_several_units_and_the_gap_of_the_standard(t
         assert line.state is LineState.UP
 
 
+@pytest.mark.slow
 async def test_noise_before_the_answer_is_skipped_and_a_wrong_checksum_is_no_value(tmp_path: Path) -> None:
     def noisy(device: SerialDevice, request: bytes) -> bytes:
         return b"\xff\0\1\3" + right(request)
@@ -125,6 +126,7 @@ async def test_an_adapter_that_echoes_is_noticed_and_acknowledges_nothing(tmp_pa
         assert wrote.sent and not wrote.ok
 
 
+@pytest.mark.slow
 async def test_a_late_answer_is_waited_out_before_the_same_unit_is_asked_again(tmp_path: Path) -> None:
     """Nothing on a serial line tells a late answer from the next one, so it gets its time to come."""
     loop = asyncio.get_running_loop()

@@ -357,6 +357,7 @@ async def test_kept_state_expires_on_the_broker(mosquitto: Mosquitto) -> None:
         assert link.state("state/short") is None
 
 
+@pytest.mark.slow
 async def test_tls_with_both_certificates_and_with_the_wrong_authority(tmp_path: Path) -> None:
     need_mosquitto()
     ours, theirs = TestAuthority(tmp_path / "ours", clients=True), TestAuthority(tmp_path / "theirs")
@@ -386,6 +387,7 @@ async def test_tls_with_both_certificates_and_with_the_wrong_authority(tmp_path:
         mosquitto.kill()
 
 
+@pytest.mark.slow
 async def test_stopping_while_the_broker_does_not_answer() -> None:
     """Nothing hangs, and nothing of the attempt stays behind, if we stop between the connection and its answer."""
     accepted = asyncio.Event()

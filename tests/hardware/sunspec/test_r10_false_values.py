@@ -205,6 +205,7 @@ async def images_of(which: str, seed: int) -> Images:
     return Images(device, await met(device), seed, counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "n"), [("inverter", 7000), ("storage", 6000), ("meter", 7000)])
 async def test_r10_random_register_images_never_bring_a_false_value(which, n):
     n = effort(n, everyday=1000)

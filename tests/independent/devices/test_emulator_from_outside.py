@@ -91,6 +91,7 @@ def test_a_stranger_scans_it_and_finds_plausible_values(stranger: Any) -> None:
     assert max(s.cvalue for s in shares) - min(s.cvalue for s in shares) <= 1
 
 
+@pytest.mark.slow
 def test_a_limit_by_mbpoll_is_obeyed_and_goes_with_its_timer(emulator: Emulator, models: dict[int, int]) -> None:
     port, controls = emulator.port, models[123]
     factor = r.signed(mbpoll.read(port, controls + r.LIM_SF)[0])

@@ -56,12 +56,14 @@ def test_buildings_where_something_gives_way(seed: int) -> None:
         assert gave.max() > 1e-3
 
 
+@pytest.mark.slow
 def test_buildings_that_are_paid_to_draw() -> None:
     task = street(200, 12, 12, PLAIN, burning=True)
     assert disagreements(task, one_way=True) == []
     assert sum(best(task, b).burns for b in range(task.n_buildings)) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_no_store_goes_both_ways_where_losses_pay(seed: int) -> None:
     kinds = (*PLAIN, *TROUBLE)
@@ -69,6 +71,7 @@ def test_no_store_goes_both_ways_where_losses_pay(seed: int) -> None:
     assert disagreements(task, one_way=True) == []
 
 
+@pytest.mark.slow
 def test_a_street_in_which_the_solver_loses_its_way_at_a_sum() -> None:
     """The simplex method says nothing from the basis of the sum before; it starts again from none."""
     assert disagreements(below_zero(street(2043, 6, 15, TROUBLE), 2043, BELOW_ZERO[3])) == []
@@ -82,6 +85,7 @@ def test_many_more_days_on_which_losses_pay(seed: int) -> None:
     assert disagreements(task, one_way=True) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BELOW_ZERO)
 def test_every_combination_of_directions(kind: str) -> None:
     """What the program with binaries is held against: no branching at all."""

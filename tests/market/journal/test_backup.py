@@ -25,6 +25,7 @@ def no_drafts(folder: Path) -> bool:
     return not [path for path in folder.iterdir() if ".tmp" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", DURABLE)
 async def test_backup_of_a_journal_in_use_is_a_clean_beginning(durable: Place, target: str, tmp_path: Path) -> None:
     journal = await durable.journal()

@@ -46,6 +46,7 @@ async def test_records_come_back_as_they_went_in(place: Place) -> None:
     await journal.close()
 
 
+@pytest.mark.slow
 async def test_reading_goes_over_page_ends(place: Place) -> None:
     journal = await place.journal()
     small = follow(journal.head, 2100)

@@ -192,6 +192,7 @@ def test_any_bit_of_any_field_changes_the_verdict(seed: int) -> None:
         assert first.seq == bad + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_flipped_byte_of_a_record_in_the_file_is_found(tmp_path: Path, seed: int) -> None:
     """In its values (time, kind, body, parts, name, digest) it is named; in SQLite's bookkeeping before them it is

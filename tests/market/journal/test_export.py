@@ -96,6 +96,7 @@ def changes(lines: list[str]) -> Iterator[tuple[str, int, list[str]]]:
     yield "cut", 9, lines[:9]
 
 
+@pytest.mark.slow
 async def test_changed_files_are_found_by_us_and_by_the_guides_program(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     await exported(whole)

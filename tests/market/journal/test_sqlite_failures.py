@@ -118,6 +118,7 @@ def said_until_refused(file: Path) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.slow
 async def test_writes_that_the_system_refuses(tmp_path: Path) -> None:
     """A file may not grow any more: the write fails in the middle of a group."""
     file = tmp_path / "journal.sqlite"

@@ -56,6 +56,7 @@ def vat_of(lines: dict[str, int]) -> int:
     return round(Fraction(sum(lines[name] for name in TAXED) * 19, 100))
 
 
+@pytest.mark.slow
 async def test_a_month_so_far_and_closed(made: World) -> None:
     (so_far,) = (await get(made, ONE, f"/participants/{ONE}/bills"))["items"]
     assert (so_far["version"], so_far["provisional"], so_far["posted"]) == (0, True, False)
@@ -82,6 +83,7 @@ async def test_a_month_so_far_and_closed(made: World) -> None:
     assert newest == closed
 
 
+@pytest.mark.slow
 async def test_a_late_meter_makes_a_further_version_and_the_older_one_stays(made: World) -> None:
     await to_the_end(made)
     path = f"/participants/{ONE}/bills/{JUNE}"
@@ -116,6 +118,7 @@ async def test_a_late_meter_makes_a_further_version_and_the_older_one_stays(made
     assert made.engine.state.imbalance_u() == 0
 
 
+@pytest.mark.slow
 async def test_all_accounts_of_a_month_add_up_also_after_an_erasure(made: World) -> None:
     so_far = await get(made, "auditor", f"/bills/{JUNE}")
     assert so_far["provisional"] and sum(so_far["accounts_u"].values()) == 0

@@ -31,6 +31,7 @@ async def get(made: World, who: str, path: str) -> httpx.Response:
         return await client.get(path)
 
 
+@pytest.mark.slow
 async def test_r13_http_a_failed_read_is_never_0(tmp_path: Path) -> None:
     """Null with its reason, an old value with its old time: never 0, never an old value with a new stamp."""
     guardian = StandIn()

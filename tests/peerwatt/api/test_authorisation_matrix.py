@@ -210,6 +210,7 @@ def _one(operation: Operation) -> Any:
     return pytest.param(operation, id=operation.name, marks=slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", [_one(operation) for operation in OPERATIONS])
 async def test_every_caller_gets_what_the_table_says(tmp_path: Path, operation: Operation) -> None:
     expected = dict(zip(CALLERS, map(int, CELLS[operation.name].split()), strict=True))

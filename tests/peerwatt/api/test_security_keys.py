@@ -248,6 +248,7 @@ def test_every_role_has_known_scopes_and_the_admin_all() -> None:
             assert not {"orders:write", "market:operate"} <= role.scopes
 
 
+@pytest.mark.slow
 def test_secrets_are_salted_and_slow_ones_checked_whole() -> None:
     first, second = secrets.hash_secret("correct"), secrets.hash_secret("correct")
     assert first != second and first.startswith("scrypt$16384$8$5$")

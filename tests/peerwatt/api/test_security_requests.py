@@ -41,6 +41,7 @@ def _problem(answer: Any, status: int, code: str) -> dict[str, Any]:
 # --- who and whether --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_is_somebody_elses_does_not_exist(tmp_path: Path, clock: HandClock) -> None:
     async with served(tmp_path, clock) as (security, http):
         h1, desk = await key_for(security, "h1"), await key_for(security, "h2", "aggregator")

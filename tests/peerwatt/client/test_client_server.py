@@ -63,6 +63,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         yield made
 
 
+@pytest.mark.slow
 async def test_a_trader(running: Running) -> None:
     async with running.client(ONE) as client:
         me = await client.me()
@@ -109,6 +110,7 @@ async def test_a_trader(running: Running) -> None:
             await client.suspend("I do not like it")
 
 
+@pytest.mark.slow
 async def test_an_account(running: Running) -> None:
     async with running.client(ONE) as client:
         statement = await client.statement(ONE)
@@ -145,6 +147,7 @@ async def test_an_account(running: Running) -> None:
             await client.statement(TWO)
 
 
+@pytest.mark.slow
 async def test_operators(running: Running) -> None:
     async with running.client("operator") as client:
         assert (await client.suspend("storm", market="spot", expires_at=slot_name(90))).seq > 0
@@ -185,6 +188,7 @@ async def test_operators(running: Running) -> None:
             await client.erase("house-04", confirm="house-03")
 
 
+@pytest.mark.slow
 async def test_grid_and_audit(running: Running) -> None:
     async with running.client("grid") as client:
         network = await client.network()
@@ -251,6 +255,7 @@ async def test_everybody_and_the_client_for_threads(running: Running) -> None:
             await client.me()
 
 
+@pytest.mark.slow
 async def test_client_credentials(running: Running) -> None:
     clients = running.world.registry.clients
     await clients.add("gateway", "aggregator", participants=[ONE])

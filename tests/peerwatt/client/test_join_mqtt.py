@@ -183,6 +183,7 @@ async def test_the_example_trades(mosquitto: Mosquitto) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("user", "password"), [("house-07", "wrong"), ("house-99", "h")])
 async def test_who_is_not_let_in(mosquitto: Mosquitto, user: str, password: str, monkeypatch: Any) -> None:
     monkeypatch.setattr("peerwatt.joining.mqtt_venue._HELLO_S", 1.0)
@@ -192,6 +193,7 @@ async def test_who_is_not_let_in(mosquitto: Mosquitto, user: str, password: str,
     await venue.close()
 
 
+@pytest.mark.slow
 async def test_a_broker_without_a_market(mosquitto: Mosquitto, monkeypatch: Any) -> None:
     monkeypatch.setattr("peerwatt.joining.mqtt_venue._HELLO_S", 1.0)
     venue = _venue(mosquitto)

@@ -229,6 +229,7 @@ async def _line(process: asyncio.subprocess.Process) -> str:
     return (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
 
 
+@pytest.mark.slow
 async def test_a_wrong_key_and_a_key_of_nobody(tmp_path: Path) -> None:
     async with _serving(tmp_path) as port:
         for key, what in (("pw_no_such", "does not know this key"), (port.made.keys["auditor"], "cannot trade")):

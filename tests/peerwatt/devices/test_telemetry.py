@@ -131,6 +131,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     yield from market_broker(tmp_path / "broker")
 
 
+@pytest.mark.slow
 async def test_r13_mqtt_over_a_broker(mosquitto: Mosquitto) -> None:
     """The operator's account reads what devices measure; a member's does not."""
     guardian = StandIn()

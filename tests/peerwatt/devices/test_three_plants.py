@@ -57,6 +57,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait(20)
 
 
+@pytest.mark.slow
 def test_sunspec_devices_in_real_time_keep_to_their_bound(tmp_path: Path) -> None:
     """Batteries and PV as emulated SunSpec devices, one of them ten times smaller than what it stands for."""
     plants = {"h02": SUNSPEC | {"scale": 10.0}, "h14": SUNSPEC, "h10": SUNSPEC}

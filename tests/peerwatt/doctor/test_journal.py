@@ -108,6 +108,7 @@ def _parse(*arguments: str) -> Namespace:
     return parser.parse_args(["doctor", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_names_every_check_and_fails_for_a_damaged_journal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ async def test_trade_from_order_to_bill(mosquitto: Mosquitto) -> None:
         assert home["bill_u"] == -engine.state.balance_u(0)
 
 
+@pytest.mark.slow
 async def test_no_order_is_lost_or_doubled_when_everything_dies_in_turn(mosquitto: Mosquitto) -> None:
     """A bidder repeats what it has no answer to; broker and engine are killed under it, in turn."""
     world = World()

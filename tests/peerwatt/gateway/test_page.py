@@ -46,6 +46,7 @@ def test_page_has_what_the_code_says() -> None:
     assert made == reference().rstrip("\n"), "renew it: peerwatt mqtt topics --markdown"
 
 
+@pytest.mark.slow
 async def test_bidder_of_the_page_trades_and_survives_the_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
     [bidder] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     file = tmp_path / "bidder.py"

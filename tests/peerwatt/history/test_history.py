@@ -55,6 +55,7 @@ def test_what_went_in_comes_out(tmp_path: Path) -> None:
     assert slots[40]["retailer_contract_u"] == fact.accounts_u[0][0] and slots[40]["members"] == 3
 
 
+@pytest.mark.slow
 def test_every_slot_balances_in_the_files(tmp_path: Path) -> None:
     written(tmp_path / "h")
     history = History(tmp_path / "h", SLOTS)
@@ -98,6 +99,7 @@ def test_taken_again_after_a_restart_nothing_changes(tmp_path: Path) -> None:
     assert after == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_same_days_are_the_same_bytes_however_often_they_are_written(tmp_path: Path) -> None:
     written(tmp_path / "once")
     writer = HistoryWriter(tmp_path / "often", SLOTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.compute as pc
+import pytest
 
 from market.engine.commands import Erase, Tick
 from market.engine.recovery import fact_of
@@ -20,6 +21,7 @@ async def take_all(writer: HistoryWriter, world: World) -> None:
             writer.take(record.seq, record.draft.at_us, *fact_of(record, world.vault))
 
 
+@pytest.mark.slow
 async def test_a_market_that_ran_is_in_the_files_and_balances(tmp_path: Path) -> None:
     world, slots = World(config(settle_after_s=0)), SlotNames(0, SLOT_S)
     writer = HistoryWriter(tmp_path / "history", slots)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 import uvicorn
 
 from peerwatt.live.connections import PatientProtocol, most_connections
@@ -46,6 +47,7 @@ async def _answer(port: int) -> bytes:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_head_that_does_not_end_is_not_waited_for():
     async with _server(head_s=0.2) as port:
         for start in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
@@ -55,6 +57,7 @@ async def test_a_head_that_does_not_end_is_not_waited_for():
             writer.close()
 
 
+@pytest.mark.slow
 async def test_a_second_head_on_the_same_connection_has_to_end_too_and_answers_may_take_their_time():
     async with _server(head_s=0.2) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -66,6 +69,7 @@ async def test_a_second_head_on_the_same_connection_has_to_end_too_and_answers_m
         writer.close()
 
 
+@pytest.mark.slow
 async def test_beyond_the_limit_connections_are_refused_and_those_before_are_served():
     async with _server(most=3, head_s=30.0) as port:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]

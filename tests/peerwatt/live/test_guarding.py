@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from peerwatt.live.guarding import Guard, has_read, introduced
 from peerwatt.live.options import Options
 
@@ -54,6 +56,7 @@ async def test_a_device_that_nobody_arms_is_told_with_the_way_to_arm_it() -> Non
     assert "is in observe" in how and "`peerwatt guardian site.yaml arm battery --who NAME`" in how
 
 
+@pytest.mark.slow
 async def test_a_device_that_stays_unseen_is_told_as_such() -> None:
     _, how = await said(Link(UNSEEN))
     assert "has not been seen yet" in how and "arm it" not in how

@@ -60,6 +60,7 @@ def serve_and_run(
     return world, state, run
 
 
+@pytest.mark.slow
 def test_street5(tmp_path: Path) -> None:
     world, state, run = serve_and_run("street5", tmp_path)
     hold_against_the_run(world, state, run)
@@ -72,6 +73,7 @@ def test_street5(tmp_path: Path) -> None:
     assert sorted(r.slot for r in world.reports) == list(range(96))
 
 
+@pytest.mark.slow
 def test_a_few_hours_of_semiurban(tmp_path: Path) -> None:
     hours = {"time.start": "2016-05-25T09:00", "time.days": None, "time.end": "2016-05-25T13:00"}
     hold_against_the_run(*serve_and_run("semiurban", tmp_path, hours))
@@ -84,10 +86,12 @@ def fine_meters(scenario: dict[str, Any]) -> dict[str, Any]:
     return scenario
 
 
+@pytest.mark.slow
 def test_cars_heat_pumps_charges_levies_losses_and_members_that_come_and_go(tmp_path: Path) -> None:
     hold_against_the_run(*serve_and_run(fine_meters(everything(1)), tmp_path))
 
 
+@pytest.mark.slow
 def test_own_terms_and_standing_contracts(tmp_path: Path) -> None:
     scenario = district(
         home("z", load(), pv(9), BATTERY, terms={"floor_per_kwh": 0.11}),

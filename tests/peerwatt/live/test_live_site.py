@@ -72,6 +72,7 @@ def test_what_can_be_refused_is_refused_before_a_guardian_is_started(
     assert "TLS" in capsys.readouterr().err and not (tmp_path / "live").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guardian", "words"),
     [("none.yaml", "none.yaml"), ("empty.yaml", "name"), ("poor.yaml", "ended at its start")],

@@ -35,6 +35,7 @@ def test_a_line_says_what_a_gate_came_to() -> None:
     assert "no price" in slot_line(none, "EUR") and slot_line(none, "EUR").endswith("SUSPENDED")
 
 
+@pytest.mark.slow
 def test_it_serves_and_goes_on_and_refuses_another_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     code, told = serve(capsys, "street5", "--data", data, *QUICK)
@@ -49,6 +50,7 @@ def test_it_serves_and_goes_on_and_refuses_another_scenario(tmp_path: Path, caps
     assert code == 2 and "another market" in told
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_first_key_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = serve(capsys, "street5", "--data", tmp_path / "data", "--quiet", *QUICK)
     assert code == 0 and told.count("\n") == 1 and "admin key" in told

@@ -82,6 +82,7 @@ async def moods(world: World, mood: Mood, *parts: tuple[str, int], plan_s: float
         return await engine.read(lambda state: state)
 
 
+@pytest.mark.slow
 def test_a_planner_that_fails_or_hangs_leaves_its_building_to_itself_and_the_journal_says_so(mood: Mood) -> None:
     failed, hung, well = World(street()), World(street()), World(street())
     state = asyncio.run(moods(failed, mood, ("answers", 4), ("fails", 3), ("answers", 9)))

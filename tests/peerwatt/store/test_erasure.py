@@ -48,6 +48,7 @@ def _traces(folder: Path, *needles: bytes) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_in_the_files(tmp_path: Path, clock: HandClock) -> None:
     registry = await Registry.open(tmp_path / "registry.sqlite", clock)
     key = await _live(registry)
@@ -59,6 +60,7 @@ async def test_nothing_is_left_in_the_files(tmp_path: Path, clock: HandClock) ->
     assert _traces(tmp_path, *needles) == [], "after it was closed"
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_in_the_tables_and_others_keep_theirs(
     place: str | Path, registry: Registry, clock: HandClock
 ) -> None:
@@ -123,6 +125,7 @@ def _checkpoint(url: str) -> None:
     thread.join()
 
 
+@pytest.mark.slow
 async def test_a_reader_that_keeps_the_old_file_alive_is_told(
     tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
