@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 PACKAGES := core market grid controllers hardware peerwatt
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks examples scripts)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE :=  # hundreds of processes start in the tests: what they import is compiled once
 
 .PHONY: help setup demo test test-all soak check format bench lock clean
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -280,6 +282,18 @@ def test_a_rule_in_one_file(tmp_path: Path) -> None:
     assert [c.name for c in load_rule_file(file)] == ["test_sellers_ask"]
     assert check_rule("test_sellers_ask").checks["clear == clear_batch"] > 100
     assert [c.name for c in load_rule_file(file)] == ["test_sellers_ask"], "loading a file again is harmless"
+
+
+def test_a_rule_file_is_read_anew_however_quickly_it_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same size and time: that is when Python believes the bytecode that it has kept."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "sellers_ask.py"
+    for name in ("test_sellers_one", "test_sellers_two"):
+        file.write_text(ONE_FILE.replace("test_sellers_ask", name))
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        assert [c.name for c in load_rule_file(file)] == [name]
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
