@@ -10,6 +10,7 @@ good, since nobody knows what reached the disk; a new one starts from the journa
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from market.engine.facts import SlotPrices
 from market.engine.looking import depth
 from market.engine.ports import Clock, Forget, Held, Limits, Overloaded, Sink, Watcher
 from market.engine.publication import Publication
-from market.engine.recovery import drafted, recover, save_snapshot
+from market.engine.recovery import Began, drafted, recover, save_snapshot
 from market.engine.running import HANDLERS, join_fault
 from market.engine.schedule import NEVER_US, next_due_us
 from market.engine.state import ERASED, State
@@ -73,7 +74,7 @@ class Engine:
         self._busy = False
         self._stopping = False
         self._sinks: list[Sink] = []
-        self._snapshot_seq = head.seq
+        self._snapshot = Began(head.seq, applier.state.at_us)
         self._changed_books: set[tuple[str, int]] = set()
         self._hold: Held | None = None
 
@@ -116,7 +117,7 @@ class Engine:
         engine = cls(
             journal, vault, clock, applier, head, prices or (lambda slot: no_prices), wires, limits or Limits()
         )
-        engine._snapshot_seq = began
+        engine._snapshot = began
         await engine._drop_strangers()
         return engine
 
@@ -214,7 +215,12 @@ class Engine:
     async def snapshot(self) -> None:
         """Take a snapshot of everything durable. For use between groups."""
         await save_snapshot(self.journal, self.vault, self.head, self._applier.state)
-        self._snapshot_seq = self.head.seq
+        self._snapshot = Began(self.head.seq, self._applier.state.at_us)
+
+    @property
+    def snapshot_age_s(self) -> float:
+        """Engine time since the newest snapshot [s]; NaN without one."""
+        return max(0, self.clock() - self._snapshot.at_us) / 1e6 if self._snapshot.seq else math.nan
 
     # --- the writer ---------------------------------------------------------------------------------------------------
 
@@ -233,10 +239,10 @@ class Engine:
             finally:
                 self._busy = False
             self._serve_readers()
-            if 0 < self.limits.snapshot_records <= self.head.seq - self._snapshot_seq:
+            if 0 < self.limits.snapshot_records <= self.head.seq - self._snapshot.seq:
                 await self.snapshot()
             await asyncio.sleep(0)  # those who were answered, and readers, come first
-        if self.limits.snapshot_records and self.head.seq > self._snapshot_seq:
+        if self.limits.snapshot_records and self.head.seq > self._snapshot.seq:
             await self.snapshot()
 
     async def _carry_out(self, group: list[_Waiting]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -69,10 +70,17 @@ def config_of(record: Record) -> EngineConfig:
     return msgspec.convert(fact.config, EngineConfig)
 
 
+class Began(NamedTuple):
+    """A snapshot: the record it was taken at (0: none), and the engine time of that."""
+
+    seq: int
+    at_us: int
+
+
 async def recover(
     journal: Journal, vault: Vault, now_us: int, genesis: EngineConfig | None
-) -> tuple[Applier, Head, int]:
-    """The state that a journal comes to, its head, and the record of the snapshot it began with (0: none).
+) -> tuple[Applier, Head, Began]:
+    """The state that a journal comes to, its head, and the snapshot it began with.
 
     An empty journal gets its first record.
 
@@ -84,7 +92,7 @@ async def recover(
         first = Decided(now_us, f.Genesis(msgspec.to_builtins(genesis)), {}, "genesis")
         await journal.append([chained(Head(), drafted(first, vault))])
     applier, head = await _start(journal, vault, genesis)
-    began = head.seq
+    began = Began(head.seq, applier.state.at_us)
     async for record in journal.read(head.seq):
         again = chained(head, record.draft)
         if (again.seq, again.digest) != (record.seq, record.digest):

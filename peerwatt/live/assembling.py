@@ -66,7 +66,7 @@ def make_app(
     )
     engine.subscribe(hub.publish)
     metrics.follow(engine, parts.clock, late_s=LATE_S / parts.clock.wall_s(1_000_000))
-    metrics.watch_engine(lambda: engine.waiting, lambda: engine.head.seq, lambda: float("nan"))
+    metrics.watch_engine(lambda: engine.waiting, lambda: engine.head.seq, lambda: engine.snapshot_age_s)
     metrics.watch_stream(hub.counts)
     service = Service(
         engine=engine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 
@@ -41,6 +42,20 @@ async def test_a_killed_engine_goes_on_where_its_journal_ends(rule, snapshot_rec
     await world.enter(0, BUY, 1, 200_000, slot=2)
     await world.stop()
     assert bool(world.store.snapshots) == bool(snapshot_records)
+
+
+async def test_the_age_of_the_newest_snapshot_is_known_also_after_a_restart():
+    world = World(config("uniform_price"), snapshot_records=1_000)
+    await world.start()
+    assert math.isnan(world.engine.snapshot_age_s), "there is none"
+    await _some_trade(world)
+    await world.engine.snapshot()
+    taken_us = world.engine.state.at_us
+    await world.kill()
+    await world.start()
+    await world.to(2)
+    assert world.engine.snapshot_age_s == (world.clock() - taken_us) / 1e6 > 0.0
+    await world.stop()
 
 
 async def test_a_damaged_or_foreign_snapshot_is_passed_over():
