@@ -35,7 +35,8 @@ test-all: $(VENV)/.installed  ## every test but the campaigns of `make soak`
 	    -m "not campaign and not timed"  # one more than processors, since some wait
 	# Deadlines in real seconds: what misses one beside other tests has to keep it alone. Any other end is an end.
 	code=0
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder -m "timed and not campaign" || code=$$?
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder -m "timed and not campaign" \
+	    $$(grep -rl --include='test_*.py' 'mark\.timed' tests) || code=$$?
 	if [ $$code = 1 ]; then
 	  echo "Tests with deadlines failed beside others. Once more, one at a time:"
 	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "timed and not campaign"

@@ -56,6 +56,7 @@ async def market(folder: Path) -> None:
     from peerwatt.api.service import Service
     from peerwatt.api.stream_hub import StreamHub
     from peerwatt.clocks import EngineClock, Stopwatch, utc_now, utc_now_us
+    from peerwatt.live.collector import seldom_collecting
 
     spot = MarketConfig(market_id="spot", rule="uniform_price", opens_s=8 * SLOT_S)
     config = EngineConfig(
@@ -90,7 +91,9 @@ async def market(folder: Path) -> None:
         wall=utc_now_us,
         elapsed_s=Stopwatch().elapsed_s,
     )
-    await _serve(create_app(service, hosts=()), {"keys": keys})
+    with seldom_collecting() as settled:
+        settled()
+        await _serve(create_app(service, hosts=()), {"keys": keys})
     await engine.stop()
     await writer
     await security.close()

@@ -34,7 +34,7 @@ class Ordered(Fact):
     count: tuple[tuple[int, int], ...]
 
 
-class OrderedPart(Part):
+class OrderedPart(Part, gc=False):
     """A member's orders of one request.
 
     Parameters

@@ -40,7 +40,8 @@ Charges = tuple[int, int, int]
 NOT_CHARGED: Charges = (0, 0, 0)
 
 
-class Answer(msgspec.Struct, array_like=True):
+# Of what there are hundreds of thousands, nothing can be part of a cycle: ``gc=False`` spares the collector looking.
+class Answer(msgspec.Struct, array_like=True, gc=False):
     """The answer to a request with an idempotency key, as it was first given."""
 
     request: bytes
@@ -104,7 +105,7 @@ class LiveOrder(msgspec.Struct, array_like=True, gc=False):
         return self.e_wh - self.filled_wh if self.status == OPEN else 0
 
 
-class Position(msgspec.Struct, array_like=True, frozen=True):
+class Position(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a member holds of a cleared slot."""
 
     bought_wh: int = 0
@@ -172,7 +173,7 @@ class Market(msgspec.Struct):
     books: dict[int, SlotBook] = {}
 
 
-class MeterReading(msgspec.Struct, array_like=True, frozen=True):
+class MeterReading(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a meter says of a slot."""
 
     import_wh: int
@@ -182,7 +183,7 @@ class MeterReading(msgspec.Struct, array_like=True, frozen=True):
     seq: int
 
 
-class Settlement(msgspec.Struct, array_like=True, frozen=True):
+class Settlement(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A member's settled slot; see `market.engine.facts.SettledPart`."""
 
     posted_u: tuple[int, ...]
@@ -254,7 +255,7 @@ class Dispute(msgspec.Struct):
     decided_us: int = 0  # 0 while it is open
 
 
-class Envelope(msgspec.Struct, array_like=True, frozen=True):
+class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A member's limits [W] in slots [first, end); -1 = no limit."""
 
     publication: int

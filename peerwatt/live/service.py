@@ -20,6 +20,7 @@ from peerwatt.live.assembling import Parts, make_app, set_point_sink
 from peerwatt.live.beside import Outside
 from peerwatt.live.billing import BillKeeper
 from peerwatt.live.checking import broker_of, refused_or_ours
+from peerwatt.live.collector import seldom_collecting
 from peerwatt.live.devices import live_devices
 from peerwatt.live.feeder import FeederBooks
 from peerwatt.live.genesis import check_servable, engine_config, found, period_terms, slot_prices
@@ -73,8 +74,13 @@ def serve(
     """
     loaded, system = _prepared(options)
     service = _Service(options, loaded, system, over, news)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(service.run(started, on_slot))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner, seldom_collecting() as settled:
+
+        def begun(told: Started) -> None:
+            settled()
+            started(told)
+
+        runner.run(service.run(begun, on_slot))
     service.lateness.save(options.data)
     return Ended(service.lateness.summary(), None if service.guard is None else service.guard.code)
 

@@ -17,7 +17,7 @@ import pytest
 from market import Order, Result, Side, clear
 from market.envelopes import envelopes
 from market.feeder import Feeder
-from tests.effort import looped
+from tests.effort import effort, looped
 from tests.independent import slow_network as slow
 from tests.independent import slow_rules
 
@@ -151,11 +151,11 @@ NETWORKS = ("bare", "loads", "ties", "reactive")
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_lindistflow(kind: str) -> None:
-    seen = [network_case(seed, kind) for seed in range(12)]
+    seen = [network_case(seed, kind) for seed in range(effort(48, everyday=12))]
     assert seen.count("unique") + seen.count("interval") >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_lindistflow_more(kind: str) -> None:
     seen = [network_case(seed, kind) for seed in range(12, 240)]

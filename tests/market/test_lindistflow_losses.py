@@ -126,7 +126,7 @@ def test_quadratic_losses_reach_the_optimum(block: int) -> None:
     tried(range(45 * block, 45 * block + 45), least=6)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_quadratic_losses_reach_the_optimum_more() -> None:
     tried(range(90, 700), least=100)
 

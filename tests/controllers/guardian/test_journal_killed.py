@@ -105,7 +105,7 @@ async def test_power_lost_while_sealing_summarising_and_pruning(tmp_path: Path) 
     before, chance = told(template), random.Random(7)
     number, killed = 0, True
     while killed:
-        number += 1 + chance.randrange(3)
+        number += 2 + chance.randrange(5)
         folder = tmp_path / f"lost-{number}"
         shutil.copytree(template, folder)
         disk = LostWrites(folder, library)
