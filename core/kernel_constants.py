@@ -13,3 +13,7 @@ def typed(*values: int) -> tuple[int, ...]:
     numba compiles a kernel anew for each plain integer that another kernel calls it with; these are of one type.
     """
     return tuple(cast(int, np.int64(value)) for value in values)
+
+
+(ZERO,) = typed(0)
+"""Where a counter begins that is handed to another kernel."""

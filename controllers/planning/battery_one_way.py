@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from core.kernel_constants import typed
+from core.kernel_constants import ZERO
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -23,8 +23,6 @@ SLIVER = 1e-13
 
 EVEN = 2e-13
 """Relative difference of values that is rounding: such lines do not cross, such a knot lies on the line beside it."""
-
-(_NONE,) = typed(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -85,7 +83,7 @@ def _slid(f: Float, length: float, slope: float) -> Float:
     out = np.empty((2, 10 * n + 5))
     inner, head, tail, entering = np.empty(n, np.int64), 0, 0, 0  # inner knots of the window, values rising
     a = b = 0
-    kept = _NONE
+    kept = ZERO
     left, right = np.empty(3), np.empty(3)
     for e in range(len(events) - 1):
         x0, x1 = events[e], events[e + 1]
@@ -126,7 +124,7 @@ def _lower(f: Float, g: Float) -> Float:
     events = np.sort(np.concatenate((f[0], g[0])))
     out = np.empty((2, 5 * len(events) + 1))
     i = j = 0
-    kept = _NONE
+    kept = ZERO
     left, right = np.empty(2), np.empty(2)
     for e in range(len(events) - 1):
         x0, x1 = events[e], events[e + 1]
@@ -169,7 +167,7 @@ def _step_back(f: Float, points: Float, n_points: int, keep: float, floor: float
     a = min(max(keep * floor, both[0, 0]), both[0, -1])
     b = max(min(keep * ceiling, both[0, -1]), a)
     out = np.empty((2, both.shape[1] + 2))
-    kept = _put(out, _NONE, a, value_at(both, a))
+    kept = _put(out, ZERO, a, value_at(both, a))
     for k in range(both.shape[1]):
         if a < both[0, k] < b:
             kept = _put(out, kept, both[0, k], both[1, k])

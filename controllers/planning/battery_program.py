@@ -19,7 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from controllers.planning.battery_one_way import plan_one_way
-from controllers.planning.battery_slot_cost import BOTH, HULL, NONE, ONE_WAY, POINTS, slot_points
+from controllers.planning.battery_slot_cost import BOTH, HULL, ONE_WAY, POINTS, slot_points
+from core.kernel_constants import ZERO
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -275,7 +276,7 @@ def plan_block(
     """
     n = slots.shape[1]
     work = work_space(n, slopes.shape[1])
-    used = NONE
+    used = ZERO
     for h in range(len(slots)):
         set_limits(slots[h], store[h], start[h], work)
         for t in range(n):

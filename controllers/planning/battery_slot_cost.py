@@ -15,11 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from core.kernel_constants import typed
+from core.kernel_constants import ZERO, typed
 
 Float = NDArray[np.float64]
-
-(NONE,) = typed(0)
 
 POINTS = 10
 """Most points of a slot: four corners of (charge, discharge) and three kinks that cross its edges twice each."""
@@ -56,7 +54,7 @@ def slot_points(slot: Float, store: Float, up: float, down: float, wear: float, 
     load, take_max, give_max = slot[0], slot[3], slot[4]
     kinks = (-give_max - load, -load, take_max - load)
     up, down = (up if up > TINY_KWH else 0.0), (down if down > TINY_KWH else 0.0)
-    n = NONE
+    n = ZERO
     if kind == BOTH and up > 0.0 and down > 0.0 and over_burnt(slot, store, down, wear):
         for u in (0.0, up):
             for d in (0.0, down):

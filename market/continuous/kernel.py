@@ -22,7 +22,7 @@ from numba import njit
 from numba.core.options import DefaultOptions
 from numpy.typing import NDArray
 
-from core.kernel_constants import typed
+from core.kernel_constants import ZERO
 from market.continuous.events import AON, FOK, IOC, KEEP_E, KEEP_P, Kind, Reason, Status
 
 Int = NDArray[np.int64]
@@ -30,7 +30,6 @@ Words = NDArray[np.uint64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-(_ZERO,) = typed(0)
 _OPTIONS: dict[str, Any] = {"cache": True}
 if hasattr(DefaultOptions, "_nrt"):
     _OPTIONS["_nrt"] = False
@@ -395,7 +394,7 @@ def run_events(kinds: Int, agent: Int, order: Int, side: Int, quantity_wh: Int, 
     ``prices`` (-1 = outside the band). ``answers`` (n, 4) takes status, reason, remaining Wh and the number of trades
     made up to and including the event, ``trades`` buyer, seller, Wh and price. Returns the number of trades.
     """
-    orders, n, closed, top = book.orders, _ZERO, False, book.levels.shape[1] - 1
+    orders, n, closed, top = book.orders, ZERO, False, book.levels.shape[1] - 1
     for i in range(len(kinds)):
         kind, o, e_wh, price, flags, at = kinds[i], order[i], quantity_wh[i], price_u[i], bits[i], level[i]
         status, reason, remaining = REJECTED, _NONE, 0

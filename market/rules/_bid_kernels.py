@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from core.kernel_constants import typed
+from core.kernel_constants import ZERO, typed
 
 Int = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -15,7 +15,7 @@ _RUN = 32  # below this length insertion sort beats merging
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
-NONE, BUY, SELL = typed(0, 1, -1)
+BUY, SELL = typed(1, -1)
 
 
 @njit(cache=True)
@@ -64,7 +64,7 @@ def sort_stable(key: Int, tie: Words, idx: Int, n: int, key2: Int, tie2: Words, 
 def _load(want: int, side: NDArray[np.int8], e_wh: Int, price_u: Int, base: Int, hashes: Words, ladder: Int,
           tie: Words, key2: Int, tie2: Words, idx2: Int) -> int:  # fmt: skip
     """Rank one side of a slot into ladder rows 0 key (rising = better first), 1 order, 2 quantity, 3 fill."""
-    n = NONE
+    n = ZERO
     for b in range(base.shape[0]):
         i = base[b]
         if side[i] == want and e_wh[i] > 0:
@@ -111,7 +111,7 @@ def _share_margin(ladder: Int, n: int, share_rank: Int, key2: Int, tie2: Words, 
             last = m
     if last < 0:
         return
-    total, size, g = 0, 0, NONE
+    total, size, g = 0, 0, ZERO
     for m in range(n):
         if ladder[0, m] == ladder[0, last] and ladder[1, m] >= 0:
             total += ladder[3, m]
@@ -199,7 +199,7 @@ def cross_slots(
                              np.empty(size, np.int64))  # fmt: skip
     tie, tie2, hashes = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(n, np.uint64)
     pieces = np.empty((max(64, 4 * n_slots) if want_pieces else 1, 6), np.int64)
-    n_pieces = NONE
+    n_pieces = ZERO
     for s in range(n_slots):
         if random_ties:
             for i in range(n):

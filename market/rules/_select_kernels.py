@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.rules._bid_kernels import BUY, NONE, SELL, sort_stable
+from core.kernel_constants import ZERO
+from market.rules._bid_kernels import BUY, SELL, sort_stable
 
 Int = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -161,7 +162,7 @@ def select_slots(
 def _rank_filled(want: int, side: NDArray[np.int8], price_u: Int, base: Int, fill: Int, key: Int, who: Int,
                  tie: Words, key2: Int, who2: Int, tie2: Words) -> int:  # fmt: skip
     """Filled orders of one side, best first, into ``who``; equal prices in the order of ``base``."""
-    n = NONE
+    n = ZERO
     for b in range(base.shape[0]):
         i = base[b]
         if side[i] == want and fill[i] > 0:

@@ -16,7 +16,7 @@ _NEW_OBJECTS, _TIMES, _TIMES_TWICE = 50_000, 50, 50
 
 @contextmanager
 def seldom_collecting() -> Iterator[Callable[[], None]]:
-    """Gives what is to be called once everything has started; afterwards the collector is as it was before."""
+    """Gives what is to be called once everything has started; afterwards thresholds are as before, nothing frozen."""
     thresholds = gc.get_threshold()
 
     def settled() -> None:

@@ -165,8 +165,9 @@ async def has_read(link: GuardianLink, wanted: frozenset[str], stop: asyncio.Eve
 async def introduced(guard: Guard, link: GuardianLink, wanted: frozenset[str], options: Options, news: News) -> None:
     """Say which guardian it is and in which mode its devices are, and how to arm those that the market cannot tell."""
     with suppress(DeviceError):  # of one that is lost already the watch tells
-        status, arming = await link.status(), {str(one["id"]) for one in await link.devices() if one.get("arming")}
-        modes = {str(name): str(mode) for name, mode in status["modes"].items()}
+        status, devices = await link.status(), await link.devices()
+        modes = {str(one["id"]): str(one["mode"]) for one in devices}  # of the same moment as who is about to be armed
+        arming = {str(one["id"]) for one in devices if one.get("arming")}
         how = "joined" if guard.process is None else f"started, process {guard.process.pid}"
         news(f"the guardian of {status['site']} ({how}): {', '.join(f'{name} {mode}' for name, mode in modes.items())}")
         site = options.guardian_site or "SITE.yaml"

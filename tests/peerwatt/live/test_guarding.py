@@ -28,7 +28,7 @@ class Link:
         return [found]
 
     async def status(self) -> dict[str, Any]:
-        return {"site": "bench", "modes": {"battery": self._now()["mode"]}}
+        return {"site": "bench"}
 
 
 UNSEEN = {"quality": "comm_fail", "mode": "observe", "arming": True}
